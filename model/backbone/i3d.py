@@ -114,7 +114,7 @@ class I3D(nn.Module):
         in_channels: 3 for RGB, 2 for optical flow.
         dropout: before the logits, in training only.
 
-    On a CPU, `memory_format=torch.channels_last_3d` for network and clips together with bfloat16 autocast halves the time.
+    On a CPU, `memory_format=torch.channels_last_3d` (network and clips) with bfloat16 autocast halves the time.
 
     Shapes:
         clip:     [B, in_channels, T, H, W] float in [-1, 1], RGB
@@ -195,8 +195,8 @@ class I3D(nn.Module):
         if any(n < k for n, k in zip(x.shape[2:], self.pool, strict=True)):
             raise ValueError(
                 f"a clip of {list(clip.shape[2:])} (frames, height, width) leaves a map of {list(x.shape[2:])}, "
-                f"smaller than the pool {list(self.pool)}; give longer or larger clips (at least 9 frames and 193 px for the "
-                "published pool), or build the network with a smaller `pool`"
+                f"smaller than the pool {list(self.pool)}; give longer or larger clips (at least 9 frames and 193 "
+                "px for the published pool), or build the network with a smaller `pool`"
             )
         return F.avg_pool3d(x, self.pool, stride=1)
 
