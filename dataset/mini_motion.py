@@ -1,0 +1,188 @@
+"""MiniMotion: the corpus that draws itself.
+
+    python -m dataset.mini_motion                                  # 1,250 clips into dataset/MiniMotion
+    python -m dataset.mini_motion --num_clips 40 --seed 3 --root DIR
+
+Clips of two to four seconds, real H.264 files of several sizes and frame rates, show coloured shapes that move over
+textured backgrounds; a third of them show two shapes in a relation. Five captions per clip come from a grammar. One
+fifth of all (colour, shape, action) combinations occurs in the test split only. A killed run continues where it
+stopped: what a clip shows depends on the seed, its number and its split alone.
+
+Written below the root: `videos/video{k}.mp4`, then `metadata/captions.json` (MSR-VTT schema, splits train, validate,
+test), then `metadata/attributes.json` (what each clip shows, the synonyms).
+"""
+
+import itertools
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dataset import mini_motion_grammar as grammar
+
+VERSION = 1  # of the drawing; part of what decides whether clips on disk are kept
+UNSEEN = 0.2  # share of the attribute combinations kept for the test split
+TEST, VALIDATE = 0.2, 0.05  # shares of the clips
+
+
+@dataclass
+class MiniMotionArguments:
+    """What to draw, and where."""
+
+    num_clips: int = field(default=1250, metadata={"help": "number of clips; 20 or more"})
+    seed: int = field(default=0, metadata={"help": "everything that is drawn depends on it and on nothing else"})
+    root: str = field(default="dataset/MiniMotion", metadata={"help": "folder of the corpus"})
+    workers: int = field(default=0, metadata={"help": "processes; 0: one per core"})
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The script of one clip: what happens in it, and its captions."""
+
+    number: int
+    split: str
+    things: tuple[grammar.Thing, ...]
+    relation: str | None
+    unseen: bool
+    captions: tuple[str, ...]
+
+    @property
+    def video_id(self) -> str:
+        return f"video{self.number}"
+
+
+def unseen_combinations(seed: int) -> set[grammar.Thing]:
+    """The attribute combinations of the test split: every colour, shape and action stays frequent in training."""
+    everything = [grammar.Thing(*c) for c in itertools.product(grammar.COLORS, grammar.SHAPES, grammar.VERBS)]
+    order = np.random.default_rng([seed, 0]).permutation(len(everything))
+    return {everything[k] for k in order[: round(UNSEEN * len(everything))]}
+
+
+def script(number: int, split: str, seed: int, unseen: set[grammar.Thing]) -> Clip:
+    """The script of clip `number`.
+
+    Every third clip has two objects. Half of the other test clips show combinations that training never shows.
+    """
+    rng = np.random.default_rng([seed, 1, number])
+    colors, shapes = list(grammar.COLORS), list(grammar.SHAPES)
+    relation = str(rng.choice(list(grammar.RELATIONS))) if number % 3 == 2 else None
+    wants_unseen = split == "test" and relation is None and number % 2 == 0
+    while True:
+        # A draw is repeated until it lies in the wanted part of the combinations.
+        if relation is None:
+            things = (
+                grammar.Thing(str(rng.choice(colors)), str(rng.choice(shapes)), str(rng.choice(list(grammar.VERBS)))),
+            )
+        else:
+            ways = ["moves left", "moves right"]
+            way = int(rng.integers(2))
+            pair = rng.choice(colors, 2, replace=False)
+            actions = (ways[way], ways[way] if relation == "follows" else ways[1 - way])
+            things = tuple(
+                grammar.Thing(str(c), str(rng.choice(shapes)), a) for c, a in zip(pair, actions, strict=True)
+            )
+        held_back = any(thing in unseen for thing in things)
+        if held_back == wants_unseen:
+            break
+    return Clip(number, split, things, relation, held_back, tuple(grammar.captions(list(things), relation, rng)))
+
+
+def scripts(num_clips: int, seed: int) -> list[Clip]:
+    """Scripts of a whole corpus.
+
+    Raises:
+        ValueError: fewer than 20 clips, which cannot fill three splits.
+    """
+    if num_clips < 20:
+        raise ValueError(
+            f"num_clips is {num_clips}; it must be at least 20, so that each split has clips of both kinds"
+        )
+    unseen = unseen_combinations(seed)
+    num_test, num_validate = round(TEST * num_clips), max(round(VALIDATE * num_clips), 2)
+    first_test = num_clips - num_test
+    names = ["train"] * (first_test - num_validate) + ["validate"] * num_validate + ["test"] * num_test
+    return [script(number, split, seed, unseen) for number, split in enumerate(names)]
+
+
+def _draw_and_write(clip: Clip, seed: int, folder: Path) -> None:
+    from dataset.mini_motion_scenes import draw
+    from utility.video_writer import write_video
+
+    frames, rate = draw(list(clip.things), clip.relation, np.random.default_rng([seed, 2, clip.number]))
+    write_video(folder / f"{clip.video_id}.mp4", frames, rate, crf=23, preset="superfast")
+
+
+def _write_json(path: Path, content: dict) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    os.replace(partial, path)
+
+
+def make(root: Path, num_clips: int = 1250, seed: int = 0, workers: int = 0) -> list[Clip]:
+    """Draw the corpus below `root`; clips that an earlier run with the same settings finished are kept.
+
+    Returns:
+        The scripts of all clips.
+    """
+    from tqdm import tqdm
+
+    clips = scripts(num_clips, seed)
+    videos, metadata = root / "videos", root / "metadata"
+    videos.mkdir(parents=True, exist_ok=True)
+    metadata.mkdir(parents=True, exist_ok=True)
+    settings = {"seed": seed, "num_clips": num_clips, "version": VERSION}
+    marker = metadata / "settings.json"
+    if not marker.exists() or json.loads(marker.read_text()) != settings:
+        for number in itertools.count():
+            old = videos / f"video{number}.mp4"
+            if not old.exists():
+                break
+            old.unlink()
+        for name in ("captions.json", "attributes.json"):
+            (metadata / name).unlink(missing_ok=True)
+        _write_json(marker, settings)
+    missing = [clip for clip in clips if not (videos / f"{clip.video_id}.mp4").exists()]
+    if missing:
+        with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
+            jobs = pool.map(_draw_and_write, missing, itertools.repeat(seed), itertools.repeat(videos), chunksize=8)
+            for _ in tqdm(jobs, total=len(missing), desc="drawing clips", unit="clip"):
+                pass
+    sentences = [(clip.video_id, caption) for clip in clips for caption in clip.captions]
+    _write_json(
+        metadata / "captions.json",
+        {
+            "info": {"description": "MiniMotion", "seed": seed, "num_clips": num_clips, "version": VERSION},
+            "videos": [{"video_id": clip.video_id, "id": clip.number, "split": clip.split} for clip in clips],
+            "sentences": [{"video_id": v, "caption": c, "sen_id": k} for k, (v, c) in enumerate(sentences)],
+        },
+    )
+    _write_json(
+        metadata / "attributes.json",
+        {
+            "synonyms": grammar.SYNONYMS,
+            "videos": {
+                clip.video_id: {
+                    "objects": [asdict(thing) for thing in clip.things],
+                    "relation": clip.relation,
+                    "unseen": clip.unseen,
+                    "true_sentence": grammar.true_sentence(list(clip.things), clip.relation),
+                }
+                for clip in clips
+            },
+        },
+    )
+    return clips
+
+
+def main(argv: list[str] | None = None) -> None:
+    from utility.arguments import parse
+
+    (args,) = parse((MiniMotionArguments,), argv, description="Draw the MiniMotion corpus.")
+    make(Path(args.root), args.num_clips, args.seed, args.workers)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""The words of MiniMotion: attribute values, their closed synonym lists, and the grammar of its captions.
+
+Every word that names a colour, a shape or an action comes from `SYNONYMS`; the sentences around them use none of these
+words. A caption can therefore be checked by looking for the phrases of each class: `named_values`.
+"""
+
+import re
+from dataclasses import dataclass
+
+import numpy as np
+
+COLORS = {
+    "red": ["red", "crimson"],
+    "orange": ["orange", "amber"],
+    "yellow": ["yellow", "golden"],
+    "green": ["green", "emerald"],
+    "cyan": ["cyan", "turquoise"],
+    "blue": ["blue", "navy"],
+    "purple": ["purple", "violet"],
+    "white": ["white", "ivory"],
+}
+SHAPES = {
+    "circle": ["circle", "disc"],
+    "ring": ["ring", "hoop"],
+    "square": ["square", "box"],
+    "triangle": ["triangle", "pyramid"],
+    "star": ["star", "asterisk"],
+    "cross": ["cross", "plus sign"],
+}
+# (third person, -ing form); the first pair is the usual wording.
+VERBS = {
+    "moves left": [("moves left", "moving left"), ("slides to the left", "sliding to the left")],
+    "moves right": [("moves right", "moving right"), ("slides to the right", "sliding to the right")],
+    "rises": [("rises", "rising"), ("moves up", "moving up")],
+    "falls": [("falls", "falling"), ("moves down", "moving down")],
+    "grows": [("grows", "growing"), ("gets bigger", "getting bigger")],
+    "shrinks": [("shrinks", "shrinking"), ("gets smaller", "getting smaller")],
+    "bounces": [("bounces", "bouncing"), ("jumps up and down", "jumping up and down")],
+    "blinks": [("blinks", "blinking"), ("flashes on and off", "flashing on and off")],
+    "loops": [("loops", "looping"), ("goes round and round", "going round and round")],
+    "shakes": [("shakes", "shaking"), ("trembles", "trembling")],
+}
+RELATIONS = {
+    "follows": [("follows", "following"), ("runs after", "running after")],
+    "passes behind": [("passes behind", "passing behind"), ("goes behind", "going behind")],
+    "meets": [("meets", "meeting"), ("bumps into", "bumping into")],
+}
+ACTIONS = {action: [form for pair in verbs for form in pair] for action, verbs in VERBS.items()}
+SYNONYMS = {"color": COLORS, "shape": SHAPES, "action": ACTIONS}
+
+ONE_OBJECT = (
+    "a {color} {shape} {third}",
+    "a {color} {shape} is {ing}",
+    "there is a {color} {shape} {ing}",
+    "the {shape} is {color} and it {third}",
+    "we see a {shape} in {color} that is {ing}",
+    "{ing} in the picture is a {color} {shape}",
+    "something {color} {third} and it is a {shape}",
+)
+TWO_OBJECTS = (
+    "a {color} {shape} {third} a {color2} {shape2}",
+    "a {color} {shape} is {ing} a {color2} {shape2}",
+    "there is a {color} {shape} {ing} a {color2} {shape2}",
+    "the {shape} in {color} {third} the {shape2} in {color2}",
+    "we see a {color} {shape} that {third} a {color2} {shape2}",
+    "one {color} {shape} is {ing} one {color2} {shape2}",
+    "in the picture the {color} {shape} {third} the {color2} {shape2}",
+)
+USUAL = 0.7  # share of the first synonym among the words that are drawn
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object of a clip: a colour of `COLORS`, a shape of `SHAPES`, an action of `VERBS`."""
+
+    color: str
+    shape: str
+    action: str
+
+
+def _draw(options: list, rng: np.random.Generator):
+    return options[0] if rng.random() < USUAL else options[rng.integers(1, len(options))]
+
+
+def _with_articles(sentence: str) -> str:
+    return re.sub(r"\ba (?=[aeiou])", "an ", sentence)
+
+
+def captions(things: list[Thing], relation: str | None, rng: np.random.Generator, count: int = 5) -> list[str]:
+    """`count` paraphrases of a clip, each from another sentence pattern.
+
+    Raises:
+        ValueError: more captions are asked for than there are patterns.
+    """
+    patterns = ONE_OBJECT if relation is None else TWO_OBJECTS
+    if count > len(patterns):
+        raise ValueError(f"{count} captions were asked for; the grammar has {len(patterns)} sentence patterns")
+    verbs = VERBS[things[0].action] if relation is None else RELATIONS[relation]
+    sentences = []
+    for pattern in rng.permutation(len(patterns))[:count]:
+        third, ing = _draw(verbs, rng)
+        words = {"third": third, "ing": ing}
+        for thing, suffix in zip(things, ("", "2"), strict=False):
+            words["color" + suffix] = _draw(COLORS[thing.color], rng)
+            words["shape" + suffix] = _draw(SHAPES[thing.shape], rng)
+        sentences.append(_with_articles(patterns[pattern].format(**words)))
+    return sentences
+
+
+def true_sentence(things: list[Thing], relation: str | None) -> str:
+    """The fixed sentence that names the true attributes with the usual words (the upper bound of the demo)."""
+    pattern = ONE_OBJECT[1] if relation is None else TWO_OBJECTS[1]
+    third, ing = (VERBS[things[0].action] if relation is None else RELATIONS[relation])[0]
+    first, last = things[0], things[-1]
+    return _with_articles(
+        pattern.format(color=first.color, shape=first.shape, third=third, ing=ing, color2=last.color, shape2=last.shape)
+    )
+
+
+_PATTERNS = {
+    kind: {
+        value: re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, phrases)) + r")(?!\w)")
+        for value, phrases in values.items()
+    }
+    for kind, values in SYNONYMS.items()
+}
+
+
+def named_values(caption: str, kind: str) -> set[str]:
+    """Values of class `kind` ("color", "shape" or "action") that a caption names, by whole phrases."""
+    text = " ".join(caption.lower().split())
+    return {value for value, pattern in _PATTERNS[kind].items() if pattern.search(text)}
