@@ -114,7 +114,7 @@ def write_video(
 ) -> None:
     """Writes uint8 RGB frames [H, W, 3] (even edges, all of one size) at a constant rate as H.264, yuv420p.
 
-    The container follows the suffix of `path` (.mp4, .mov, .mkv). A lower `crf` means a better picture and larger files.
+    The container follows the suffix of `path` (.mp4, .mov, .mkv). A lower `crf` means a better picture, a larger file.
 
     Raises:
         ValueError: see `VideoWriter`.

@@ -1,0 +1,3 @@
+"""Golden runners of the extractors' frame sampling and of grid tiles."""
+
+RUNNERS = {"graphs/frame_sampling": None}
