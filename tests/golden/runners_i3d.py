@@ -1,10 +1,10 @@
 """Golden values of the action network: features, logits and endpoint statistics."""
 
+import fill
 import numpy as np
 import torch
 
 from model.backbone.i3d import I3D, batch_statistics
-from tests.golden import fill
 
 
 def clip_of(case: dict) -> torch.Tensor:
