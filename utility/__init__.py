@@ -1,1 +1,1 @@
-"""What every stage shares; imports nothing else of this project."""
+"""What every stage shares: video reading, feature store, scores, training loop, distributed start-up, checkpoints."""

@@ -1,0 +1,321 @@
+"""Feature files: one HDF5 file per corpus and feature, one group per video, written so that a kill loses nothing.
+
+While a stage runs, each process appends to `NAME.rank{r}.part` (a record log, see `record_log`); at the end rank 0
+merges the parts and an existing file into one HDF5 file, which appears under its name only when it is complete. Root
+attributes of that file: `settings` (JSON: what the numbers depend on), `settings_hash`, `notes` (JSON), `complete`, `version`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from utility.feature_layout import (
+    escape,
+    feature_path,
+    find_feature,
+    flatten,
+    glob_escape,
+    settings_hash,
+    to_json,
+    unescape,
+)
+from utility.record_log import DamagedLog, RecordLog, read_header, read_records
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+# Probabilities, times and boxes that half precision would visibly round.
+KEEP = frozenset({"temporal", "frame_time", "boxes"})
+
+__all__ = ["KEEP", "FeatureStore", "FeatureWriter", "SettingsMismatch", "feature_path", "find_feature", "settings_hash"]
+
+
+class SettingsMismatch(ValueError):
+    """Features made with other settings are stored under this name already."""
+
+
+class FeatureStore:
+    """Read access to a feature file, as a mapping from video id to arrays.
+
+    The file is opened on first use and once per process, so that a store may be handed to worker processes.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file cannot be read, or is not marked complete.
+    """
+
+    def __init__(self, path: Path | str):
+        self.path = Path(path)
+        if not self.path.is_file():
+            raise FileNotFoundError(f"feature file not found: {self.path}")
+        self._file: h5py.File | None = None
+        self._process = -1
+        self._ids: dict[str, None] | None = None
+
+    @property
+    def file(self) -> h5py.File:
+        if self._file is None or self._process != os.getpid():
+            try:
+                file = h5py.File(self.path, "r")
+            except OSError as error:
+                raise ValueError(f"{self.path} is not a readable HDF5 file: {error}") from error
+            if not file.attrs.get("complete", False):
+                raise ValueError(f"{self.path} is not a complete feature file: make it again")
+            self._file, self._process = file, os.getpid()
+        return self._file
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the numbers depend on: sampling, backbone and its hash, preprocessing and so on."""
+        return json.loads(self.file.attrs["settings"])
+
+    @property
+    def settings_hash(self) -> str:
+        return str(self.file.attrs["settings_hash"])
+
+    @property
+    def notes(self) -> dict[str, Any]:
+        """What is worth knowing but changes no number."""
+        return json.loads(self.file.attrs.get("notes", "{}"))
+
+    @property
+    def ids(self) -> list[str]:
+        """All video ids, sorted."""
+        return list(self._id_set())
+
+    def __len__(self) -> int:
+        return len(self._id_set())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._id_set())
+
+    def __contains__(self, video_id: str) -> bool:
+        return video_id in self._id_set()
+
+    def __getitem__(self, video_id: str) -> dict[str, np.ndarray]:
+        return self.read(video_id)
+
+    def read(self, video_id: str, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+        """Arrays of one video, all or those named.
+
+        Raises:
+            KeyError: unknown video or array name.
+        """
+        if video_id not in self._id_set():
+            raise KeyError(f"video {video_id!r} is not in {self.path} ({len(self)} videos)")
+        group = self.file[escape(video_id)]
+        for name in names or ():
+            if name not in group:
+                raise KeyError(f"{self.path} has no {name!r} for {video_id!r}: it holds {', '.join(group)}")
+        return {name: group[name][()] for name in (group if names is None else names)}
+
+    def attributes(self, video_id: str) -> dict[str, Any]:
+        """The attributes written beside a video's arrays."""
+        return dict(self.file[escape(video_id)].attrs)
+
+    def close(self) -> None:
+        if self._file is not None and self._process == os.getpid():
+            self._file.close()
+        self._file = None
+
+    def _id_set(self) -> dict[str, None]:
+        if self._ids is None:
+            self._ids = dict.fromkeys(sorted(map(unescape, self.file)))
+        return self._ids
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_file": None, "_process": -1}
+
+
+class FeatureWriter:
+    """Writes one feature file from one or several processes; a killed run continues with the videos not yet stored.
+
+        with FeatureWriter(path, settings, dist) as writer:
+            for video_id in (v for v in videos if v not in writer.done):
+                writer.write(video_id, {"nodes": nodes})
+            writer.finish()
+
+    Args:
+        path: the finished file.
+        settings: what the numbers depend on (JSON types); other settings under the same name are refused.
+        dist: a `utility.distributed.Distributed`, None for a plain process. All ranks must build, finish and leave the
+            writer together.
+        keep: names of float arrays stored as they are; all other float arrays become float16.
+        notes: JSON types stored in the finished file without being part of the settings.
+
+    Raises:
+        SettingsMismatch: the finished file or a part was made with other settings.
+        LogInUse: another run is writing this file.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        settings: dict[str, Any],
+        dist: Any = None,
+        keep: Collection[str] = KEEP,
+        notes: dict[str, Any] | None = None,
+    ):
+        self.path = Path(path)
+        self.settings = json.loads(to_json(settings))
+        self.keep = frozenset(keep)
+        self.notes = notes or {}
+        self._dist = dist
+        self._rank = dist.rank if dist else 0
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self._rank == 0:
+            self._check_finished()
+            for part in self._parts():
+                self._check_part(part)
+        self._wait()
+        self._log = RecordLog(self._part(self._rank), to_json(self.settings).encode())
+        self._wait()  # only now have all ranks cut off what a kill left half-written
+        self.done: set[str] = self._stored()
+        self._wait()  # nobody appends before everybody has looked, so that all ranks share one work list
+
+    def write(self, video_id: str, arrays: dict[str, Any], attrs: dict[str, Any] | None = None) -> None:
+        """Stores the arrays (NumPy or torch) of one video, flushed before returning.
+
+        Raises:
+            ValueError: a float array holds NaN or infinity, or exceeds half precision and is not in `keep`.
+        """
+        converted = {name: self._convert(video_id, name, value) for name, value in arrays.items()}
+        body = io.BytesIO()
+        np.savez(body, _attrs=np.array(to_json(attrs or {})), **converted)
+        self._log.append(escape(video_id).encode(), body.getvalue())
+        self.done.add(video_id)
+
+    def finish(self) -> None:
+        """Merges all parts into the finished file (rank 0, when all ranks are here) and removes them."""
+        self._log.close()
+        self._wait()
+        if self._rank == 0:
+            self._merge()
+        self._wait()
+
+    def __enter__(self) -> FeatureWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._log.close()
+
+    def _wait(self) -> None:
+        if self._dist:
+            self._dist.barrier()
+
+    def _part(self, rank: int) -> Path:
+        return self.path.with_name(f"{self.path.name}.rank{rank}.part")
+
+    def _parts(self) -> list[Path]:
+        return sorted(self.path.parent.glob(f"{glob_escape(self.path.name)}.rank*.part"))
+
+    def _check_finished(self) -> None:
+        if self.path.exists():
+            store = FeatureStore(self.path)
+            self._compare(store.settings, self.path)
+            store.close()
+
+    def _check_part(self, part: Path) -> None:
+        if part.stat().st_size == 0:  # killed before its header was written
+            part.unlink()
+            return
+        try:
+            self._compare(json.loads(read_header(part)), part)
+        except DamagedLog as error:
+            aside = part.with_name(part.name + ".unreadable")
+            os.replace(part, aside)
+            log.warning("%s: set aside as %s; its videos are extracted again", error, aside.name)
+
+    def _compare(self, stored: dict[str, Any], source: Path) -> None:
+        old, new = flatten(stored), flatten(self.settings)
+        changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+        if changed:
+            listed = "; ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed)
+            raise SettingsMismatch(
+                f"{source} was made with other settings ({listed}). Use the old settings, choose another --features "
+                "name for the new ones, or delete the file"
+            )
+
+    def _stored(self) -> set[str]:
+        stored = set()
+        if self.path.exists():
+            store = FeatureStore(self.path)
+            stored.update(store.ids)
+            store.close()
+        for part in self._parts():
+            stored.update(unescape(key.decode()) for key, _, _ in read_records(part) if key)
+        return stored
+
+    def _convert(self, video_id: str, name: str, value: Any) -> np.ndarray:
+        if hasattr(value, "detach"):
+            value = value.detach().cpu()
+            value = (value.float() if str(value.dtype) == "torch.bfloat16" else value).numpy()
+        array = np.asarray(value)
+        if array.dtype.kind != "f":
+            return array
+        if not np.isfinite(array).all():
+            raise ValueError(
+                f"video {video_id!r}: {name} holds NaN or infinite values: check weights and --precision"
+            )
+        if name in self.keep:
+            return array
+        limit = np.finfo(np.float16).max
+        if np.abs(array).max(initial=0) > limit:
+            raise ValueError(f"video {video_id!r}: {name} exceeds the range of half precision (|x| <= {limit:.0f})")
+        return array.astype(np.float16)
+
+    def _merge(self) -> None:
+        parts = self._parts()
+        if self.path.exists() and not any(key for part in parts for key, _, _ in read_records(part)):
+            for part in parts:
+                part.unlink()
+            return
+        temporary = self.path.with_name(self.path.name + ".merging")
+        with h5py.File(temporary, "w") as target:
+            if self.path.exists():
+                with h5py.File(self.path, "r") as finished:
+                    for name in finished:
+                        finished.copy(name, target)
+            for part in parts:
+                for key, body, _ in read_records(part):
+                    if key and key.decode() not in target:
+                        _write_group(target, key.decode(), body)
+            target.attrs["settings"] = to_json(self.settings)
+            target.attrs["settings_hash"] = settings_hash(self.settings)
+            target.attrs["notes"] = to_json(self.notes)
+            target.attrs["version"] = VERSION
+            target.attrs["complete"] = True
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path)
+        _sync_folder(self.path.parent)
+        for part in parts:
+            part.unlink()
+
+
+def _write_group(target: h5py.File, name: str, body: bytes) -> None:
+    group = target.create_group(name)
+    with np.load(io.BytesIO(body)) as arrays:  # allow_pickle is off: nothing stored can run
+        for key, value in json.loads(str(arrays["_attrs"])).items():
+            group.attrs[key] = value
+        for key in arrays.files:
+            if key != "_attrs":
+                group[key] = arrays[key]
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
