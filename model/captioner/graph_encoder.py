@@ -1,0 +1,68 @@
+"""Action graphs to memory rows: graph network, mean over the nodes of a slot, transformer over slots."""
+
+import torch
+from torch import Tensor, nn
+
+from model.captioner.config import CaptionerConfig
+from model.captioner.graph_convolution import TransC
+from model.captioner.slot_edges import expand_edges
+from model.captioner.video_encoder import STGraphEncoder
+
+
+def pool_nodes(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean over the present nodes of each slot; over all nodes where none is present or no mask is given.
+
+    Shapes:
+        x [B, S, P, D], mask [B, S, P] bool -> [B, S, D]
+    """
+    if mask is None:
+        return x.mean(dim=2)
+    weight = (mask | ~mask.any(dim=2, keepdim=True)).to(x.dtype)
+    return (weight.unsqueeze(2) @ x).squeeze(2) / weight.sum(dim=2, keepdim=True)
+
+
+class GraphEncoder(nn.Module):
+    """One of the captioner's two visual branches.
+
+    Shapes:
+        forward(nodes [B, S, P, node_dim], actions [B, S, A], temporal [B, S-1, P, P], slot_mask [B, S],
+            node_mask [B, S, P]) -> [B, S, width]
+    """
+
+    def __init__(self, config: CaptionerConfig, heads: int):
+        super().__init__()
+        self.pad_edges = "pad_edges" in config.compat
+        self.root_offset = "graph_offset" in config.compat
+        self.transc = TransC(
+            config.node_dim,
+            config.graph_width,
+            config.action_dim,
+            config.graph_heads,
+            aggregation=config.aggregation,
+            project_edge_dim=config.project_edge_dim,
+            last_average=config.last_average,
+            no_beta=config.no_beta,
+            no_skip=config.no_skip,
+        )
+        self.stg_encoder = STGraphEncoder(
+            config.graph_width,
+            config.visual_width,
+            config.visual_feed_forward,
+            heads,
+            config.visual_layers,
+            config.visual_positions,
+            config.width,
+            config.dropout,
+        )
+
+    def graph(self, nodes: Tensor, actions: Tensor, temporal: Tensor, mask: Tensor) -> Tensor:
+        """Node features after the graph network, [B, S, P, graph_width]."""
+        if not (self.pad_edges or self.root_offset):
+            return self.transc(nodes, actions, temporal, mask)
+        edge_index, edge_attr = expand_edges(actions, temporal, mask, self.pad_edges, self.root_offset)
+        return self.transc.forward_edges(nodes.flatten(0, 2), edge_index, edge_attr).unflatten(0, nodes.shape[:3])
+
+    def forward(self, nodes: Tensor, actions: Tensor, temporal: Tensor, slot_mask: Tensor, node_mask: Tensor) -> Tensor:
+        mask = torch.logical_and(node_mask, slot_mask[..., None])
+        x = self.graph(nodes, actions, temporal, mask)
+        return self.stg_encoder(pool_nodes(x, None if self.pad_edges else mask), slot_mask)
