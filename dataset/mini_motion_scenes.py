@@ -74,7 +74,7 @@ def motion(action: str, frames: int, seconds: float, room: tuple[float, float], 
     played backwards: nothing but the order of the frames tells them apart.
 
     Returns:
-        position [F, 2] and diameter [F] in short sides, visible [F] in {0, 1}; `room` is the frame's half extent (x, y).
+        position [F, 2] and diameter [F] in short sides, visible [F] in {0, 1}; `room` is half the frame (x, y).
     """
     t = np.linspace(0.0, 1.0, frames)
     low, high = DIAMETER
