@@ -1,0 +1,1 @@
+"""Networks only: no file access, no flags, no printing."""

@@ -1,0 +1,224 @@
+"""Transformer blocks of both CLIP towers, and the tokens that prompts rewrite between them.
+
+Shape letters: N rows (frames, clips or texts), n tokens of a row, B videos, K rows of a video (N = B * K),
+g video tokens, D width, h heads, d = D / h.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LayerNorm(nn.LayerNorm):
+    """Layer norm that computes in float32 and returns the input's type."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight, bias = self.weight.float(), self.bias.float()
+        return F.layer_norm(x.float(), self.normalized_shape, weight, bias, self.eps).to(x.dtype)
+
+
+class QuickGELU(nn.Module):
+    """x * sigmoid(1.702 x), the activation of OpenAI's weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"quick_gelu": QuickGELU, "gelu": nn.GELU}
+
+
+@dataclass
+class Tokens:
+    """What travels through a tower: passed along by the loop, never stored on a module.
+
+    Shapes:
+        frames: [B * K, n, D], ordered class tokens | prompts | patches (a text tower: one row per text)
+        video:  [B, g, D], tokens that see every row of their video, or None
+        size:   [B * K, n], how many patches each frame token stands for, or None when all are 1
+        end:    [B * K], position of the end token (text towers)
+    """
+
+    frames: Tensor
+    videos: int
+    classes: int = 1
+    prompts: int = 0
+    video: Tensor | None = None
+    size: Tensor | None = None
+    end: Tensor | None = None
+    shared: dict[str, Tensor] = field(default_factory=dict)
+    """What another tower or the read-out of a method wants to see."""
+
+    @property
+    def rows(self) -> int:
+        """Rows per video, K."""
+        return self.frames.shape[0] // self.videos
+
+    def replace(self, **changes) -> Tokens:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+
+class Attention(nn.Module):
+    """Multi-head attention with the parameter names of `torch.nn.MultiheadAttention`.
+
+    `low_rank`, when set, is a module that returns an addition [3D, D] to the packed projection.
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of {heads} heads")
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        self.low_rank: nn.Module | None = None
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def project(self, x: Tensor, parts: str = "qkv") -> tuple[Tensor, ...]:
+        """Queries, keys, values, each [N, h, n, d], of the normed tokens x [N, n, D]; `parts` is "qkv", "q" or "kv"."""
+        weight = self.in_proj_weight if self.low_rank is None else self.in_proj_weight + self.low_rank()
+        width = weight.shape[1]
+        rows = {"qkv": slice(None), "q": slice(0, width), "kv": slice(width, None)}[parts]
+        projected = F.linear(x, weight[rows], self.in_proj_bias[rows])
+        heads = projected.unflatten(-1, (len(parts), self.heads, -1)).movedim(-3, 0).transpose(-3, -2)
+        return heads.unbind(0)
+
+    def mix(self, q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None, causal: bool = False) -> Tensor:
+        """Attention output [N, n, D]; bias is added to the scores and broadcasts to [N, h, n, m]."""
+        if bias is not None:
+            bias = bias.to(q.dtype)
+            if causal:
+                length = q.shape[-2], k.shape[-2]
+                bias = bias + torch.full(length, float("-inf"), dtype=q.dtype, device=q.device).triu(1)
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, is_causal=causal and bias is None)
+        return self.out_proj(out.transpose(-3, -2).flatten(-2))
+
+
+class MLP(nn.Module):
+    def __init__(self, width: int, hidden: int, activation: str):
+        super().__init__()
+        self.c_fc = nn.Linear(width, hidden)
+        self.gelu = ACTIVATIONS[activation]()
+        self.c_proj = nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(self.gelu(self.c_fc(x)))
+
+
+class Block(nn.Module):
+    """Pre-norm block: x + attention(norm(x)), then x + mlp(norm(x)) [+ side(x)].
+
+    `side` is an optional branch parallel to the MLP that reads the stream itself.
+    """
+
+    def __init__(self, width: int, heads: int, hidden: int, activation: str = "quick_gelu", eps: float = 1e-5):
+        super().__init__()
+        self.attn = Attention(width, heads)
+        self.ln_1 = LayerNorm(width, eps=eps)
+        self.mlp = MLP(width, hidden, activation)
+        self.ln_2 = LayerNorm(width, eps=eps)
+        self.side: nn.Module | None = None
+
+    def attend(
+        self, q: Tensor, kv: Tensor | None = None, bias: Tensor | None = None, causal: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """q plus its attention over kv (itself by default), and the keys [N, h, m, d] that it looked at.
+
+        Shapes:
+            q: [N, n, D]; kv: [N, m, D], before the norm; bias: broadcasts to [N, h, n, m]
+        """
+        if kv is None:
+            query, key, value = self.attn.project(self.ln_1(q))
+        else:
+            (query,) = self.attn.project(self.ln_1(q), "q")
+            key, value = self.attn.project(self.ln_1(kv), "kv")
+        return q + self.attn.mix(query, key, value, bias, causal), key
+
+    def attend_video(
+        self, frames: Tensor, video: Tensor, frame_bias: Tensor | None, video_bias: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Frame tokens look at the video tokens and their own row, video tokens at everything of their video.
+
+        The same numbers as two calls of `attend`, with every token projected once.
+
+        Shapes:
+            frames: [B * K, n, D]; video: [B, g, D]
+            frame_bias: broadcasts to [B * K, h, n, g + n]; video_bias: to [B, h, g, g + K * n]
+            returns frames, video, keys of the frame tokens [B * K, h, n, d]
+        """
+        q_f, k_f, v_f = self.attn.project(self.ln_1(frames))
+        q_v, k_v, v_v = self.attn.project(self.ln_1(video))
+        rows = frames.shape[0] // video.shape[0]
+        own = [torch.cat([g.repeat_interleave(rows, 0), f], 2) for g, f in ((k_v, k_f), (v_v, v_f))]
+        all_ = [
+            torch.cat([g, f.unflatten(0, (-1, rows)).transpose(1, 2).flatten(2, 3)], 2)
+            for g, f in ((k_v, k_f), (v_v, v_f))
+        ]
+        frames = frames + self.attn.mix(q_f, *own, frame_bias)
+        return frames, video + self.attn.mix(q_v, *all_, video_bias), k_f
+
+    def feed_forward(self, x: Tensor) -> Tensor:
+        """x plus its MLP and, when there is one, the side branch; [N, n, D]."""
+        out = x + self.mlp(self.ln_2(x))
+        return out if self.side is None else out + self.side(x)
+
+
+class Transformer(nn.Module):
+    """Blocks with prompts between them.
+
+    A prompt is an object with `start(tokens)`, `before(layer, tokens)`, `merge(layer, tokens, keys)` and
+    `after(layer, tokens)`, each returning tokens (`model.prompts.Prompt` has them as no-ops).
+    """
+
+    def __init__(self, width: int, layers: int, heads: int, hidden: int, activation: str, eps: float = 1e-5):
+        super().__init__()
+        self.width = width
+        self.resblocks = nn.ModuleList(Block(width, heads, hidden, activation, eps) for _ in range(layers))
+
+    def initialise(self) -> None:
+        """OpenAI CLIP's initial weights."""
+        layers = max(1, len(self.resblocks))
+        for block in self.resblocks:
+            nn.init.normal_(block.attn.in_proj_weight, std=self.width**-0.5)
+            nn.init.normal_(block.attn.out_proj.weight, std=self.width**-0.5 * (2 * layers) ** -0.5)
+            nn.init.normal_(block.mlp.c_fc.weight, std=(2 * self.width) ** -0.5)
+            nn.init.normal_(block.mlp.c_proj.weight, std=self.width**-0.5 * (2 * layers) ** -0.5)
+
+    def forward(
+        self, tokens: Tokens, prompts: Sequence = (), causal: bool = False, bias: Tensor | None = None
+    ) -> Tokens:
+        """All blocks. `causal` and `bias` ([N or 1, 1, n, n]) belong to text towers, which have no video tokens."""
+        for layer, block in enumerate(self.resblocks):
+            for prompt in prompts:
+                tokens = prompt.before(layer, tokens)
+            tokens, keys = self._attend(block, tokens, causal, bias)
+            for prompt in prompts:
+                tokens = prompt.merge(layer, tokens, keys)
+            video = None if tokens.video is None else block.feed_forward(tokens.video)
+            tokens = tokens.replace(frames=block.feed_forward(tokens.frames), video=video)
+            for prompt in prompts:
+                tokens = prompt.after(layer, tokens)
+        return tokens
+
+    @staticmethod
+    def _attend(block: Block, tokens: Tokens, causal: bool, bias: Tensor | None) -> tuple[Tokens, Tensor]:
+        size = None if tokens.size is None else tokens.size.log()
+        if tokens.video is None:
+            if size is not None:
+                bias = size[:, None, None] if bias is None else bias + size[:, None, None]
+            frames, keys = block.attend(tokens.frames, bias=bias, causal=causal)
+            return tokens.replace(frames=frames), keys
+        frame_bias = video_bias = None
+        if size is not None:
+            extra = tokens.video.shape[1]
+            frame_bias = F.pad(size, (extra, 0))[:, None, None]
+            video_bias = F.pad(size.reshape(tokens.videos, -1), (extra, 0))[:, None, None]
+        frames, video, keys = block.attend_video(tokens.frames, tokens.video, frame_bias, video_bias)
+        return tokens.replace(frames=frames, video=video), keys

@@ -1,0 +1,286 @@
+"""CLIP: a vision tower and a text tower with OpenAI's state-dict names, open to prompts at every layer.
+
+Shape letters: N images, B texts, L word positions, n tokens, D vision width, W text width, E embedding width, R pixels.
+Source: Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021; the 3-D patch
+layer is CLIP4Clip's (Luo et al., 2021).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+
+from model.backbone.blocks import ACTIVATIONS, LayerNorm, Tokens, Transformer
+
+
+@dataclass(frozen=True)
+class CLIPConfig:
+    """Sizes of both towers. The published models have one attention head per 64 channels."""
+
+    embed_dim: int
+    resolution: int
+    patch: int
+    """Pixels between neighbouring patch tokens, the stem included."""
+    vision_width: int
+    vision_layers: int
+    vision_heads: int
+    text_width: int
+    text_layers: int
+    text_heads: int
+    context_length: int = 77
+    vocab_size: int = 49408
+    activation: str = "quick_gelu"
+    mlp_ratio: float = 4.0
+    linear_patch: str = "2d"
+    """"3d": the patch layer also looks at the frame before and the frame after."""
+    stem: tuple[int, ...] = ()
+    """Channels of 3x3 convolutions of stride 2 in front of a patch layer of the remaining stride."""
+
+    def __post_init__(self):
+        object.__setattr__(self, "stem", tuple(self.stem))
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(f"unknown activation {self.activation!r}; known: {', '.join(ACTIVATIONS)}")
+        if self.linear_patch not in ("2d", "3d"):
+            raise ValueError(f"linear_patch is {self.linear_patch!r}; allowed: 2d, 3d")
+        if self.linear_patch == "3d" and self.stem:
+            raise ValueError("a stem and linear_patch 3d exclude one another; drop one of them")
+        if self.patch % 2 ** len(self.stem) or self.resolution % self.patch:
+            raise ValueError(
+                f"resolution {self.resolution}, patch {self.patch} and {len(self.stem)} stem convolutions do not fit: "
+                f"the patch must be a multiple of {2 ** len(self.stem)} and divide the resolution"
+            )
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side of the picture."""
+        return self.resolution // self.patch
+
+
+def small_config(**changes) -> CLIPConfig:
+    """A tower that two CPU cores train in minutes: 64 pixels, convolutional stem, a few narrow blocks."""
+    sizes = {
+        "embed_dim": 128, "resolution": 64, "patch": 8, "stem": (24, 48, 96),
+        "vision_width": 128, "vision_layers": 3, "vision_heads": 4,
+        "text_width": 128, "text_layers": 2, "text_heads": 4, "context_length": 32,
+    }  # fmt: skip
+    return CLIPConfig(**(sizes | changes))
+
+
+class Stem(nn.Sequential):
+    """3x3 convolutions of stride 2, each with a group norm (statistics of one picture only) and a GELU."""
+
+    def __init__(self, channels: Sequence[int]):
+        layers: list[nn.Module] = []
+        for before, after in pairwise((3, *channels)):
+            groups = math.gcd(after, 8)
+            layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.GroupNorm(groups, after), nn.GELU()]
+        super().__init__(*layers)
+
+
+class VisionTower(nn.Module):
+    """Pictures to projected tokens."""
+
+    def __init__(self, config: CLIPConfig):
+        super().__init__()
+        width = config.vision_width
+        self.config = config
+        if config.stem:
+            self.stem = Stem(config.stem)
+        kernel = config.patch // 2 ** len(config.stem)
+        self.conv1 = nn.Conv2d(config.stem[-1] if config.stem else 3, width, kernel, kernel, bias=False)
+        if config.linear_patch == "3d":
+            self.conv2 = nn.Conv3d(3, width, (3, kernel, kernel), (1, kernel, kernel), (1, 0, 0), bias=False)
+        self.class_embedding = nn.Parameter(torch.empty(width))
+        self.positional_embedding = nn.Parameter(torch.empty(config.grid**2 + 1, width))
+        self.ln_pre = LayerNorm(width)
+        hidden = int(width * config.mlp_ratio)
+        self.transformer = Transformer(width, config.vision_layers, config.vision_heads, hidden, config.activation)
+        self.ln_post = LayerNorm(width)
+        self.proj = nn.Parameter(torch.empty(width, config.embed_dim))
+        self.initialise()
+
+    def initialise(self) -> None:
+        """OpenAI's initial weights; a 3-D patch layer starts as the 2-D one."""
+        scale = self.config.vision_width**-0.5
+        for parameter in (self.class_embedding, self.positional_embedding, self.proj):
+            nn.init.normal_(parameter, std=scale)
+        self.transformer.initialise()
+        if self.config.linear_patch == "3d":
+            self.inflate_patch_layer()
+
+    @torch.no_grad()
+    def inflate_patch_layer(self) -> None:
+        """Make the 3-D patch layer compute what the 2-D one does."""
+        self.conv2.weight.zero_()
+        self.conv2.weight[:, :, 1] = self.conv1.weight
+
+    def patches(self, pixels: Tensor, videos: int) -> Tensor:
+        """Patch features [N, grid**2, D] of pixels [N, 3, R, R], without class token and positions."""
+        if self.config.linear_patch == "3d":
+            clips = pixels.unflatten(0, (videos, -1)).transpose(1, 2)
+            return self.conv2(clips).transpose(1, 2).flatten(0, 1).flatten(2).mT
+        return self.conv1(self.stem(pixels) if self.config.stem else pixels).flatten(2).mT
+
+    def embed(self, pixels: Tensor, videos: int | None = None, prompts: Sequence = ()) -> Tokens:
+        """Tokens that enter the first block."""
+        size = self.config.resolution
+        if pixels.ndim != 4 or pixels.shape[1:] != (3, size, size):
+            raise ValueError(f"pixels have shape {list(pixels.shape)}; this tower reads [N, 3, {size}, {size}]")
+        count = pixels.shape[0]
+        videos = count if videos is None else videos
+        if videos and count % videos:
+            raise ValueError(f"{count} frames do not divide into {videos} videos; give every video the same number")
+        patches = self.patches(pixels, videos)
+        first = self.class_embedding.to(patches.dtype).expand(count, 1, -1)
+        frames = torch.cat([first, patches], 1) + self.positional_embedding.to(patches.dtype)
+        tokens = Tokens(frames, videos)
+        for prompt in prompts:
+            tokens = prompt.start(tokens)
+        video = None if tokens.video is None else self.ln_pre(tokens.video)
+        return tokens.replace(frames=self.ln_pre(tokens.frames), video=video)
+
+    def project(self, tokens: Tensor) -> Tensor:
+        """Final norm and projection: [..., D] to [..., E]."""
+        return self.ln_post(tokens) @ self.proj.to(tokens.dtype)
+
+    def forward(self, pixels: Tensor, videos: int | None = None, prompts: Sequence = ()) -> Tokens:
+        """Tokens after the last block, not yet projected.
+
+        Shapes:
+            pixels: [N, 3, R, R] normalised; the frames of a video are neighbours
+        """
+        return self.transformer(self.embed(pixels, videos, prompts), prompts)
+
+
+class CLIP(nn.Module):
+    """Both towers. With no prompt they compute what OpenAI's code and open_clip compute."""
+
+    def __init__(self, config: CLIPConfig):
+        super().__init__()
+        width = config.text_width
+        self.config = config
+        self.visual = VisionTower(config)
+        self.transformer = Transformer(
+            width, config.text_layers, config.text_heads, int(width * config.mlp_ratio), config.activation
+        )
+        self.token_embedding = nn.Embedding(config.vocab_size, width)
+        self.positional_embedding = nn.Parameter(torch.empty(config.context_length, width))
+        self.ln_final = LayerNorm(width)
+        self.text_projection = nn.Parameter(torch.empty(width, config.embed_dim))
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.positional_embedding, std=0.01)
+        nn.init.normal_(self.text_projection, std=width**-0.5)
+        self.transformer.initialise()
+
+    @classmethod
+    def from_state_dict(cls, tensors: Mapping[str, Tensor], activation: str = "quick_gelu", **changes) -> CLIP:
+        """A float32 model with the sizes and weights of a state dict.
+
+        Heads are taken to be one per 64 channels unless `vision_heads` or `text_heads` says otherwise.
+
+        Raises:
+            ValueError: the tensors are not a CLIP with a transformer vision tower, or some are missing or left over.
+        """
+        model = cls(config_of(tensors, activation, **changes))
+        dropped = {"input_resolution", "context_length", "vocab_size", "attn_mask", "visual.position_ids"}
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in dropped}
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+        if missing or unexpected:
+            raise ValueError(f"weights do not fit; missing: {sorted(missing)}, unexpected: {sorted(unexpected)}")
+        return model
+
+    def image_tokens(self, pixels: Tensor, prompts: Sequence = (), videos: int | None = None) -> Tensor:
+        """All tokens after the last block, normed and projected: [N, n, E], class token first."""
+        return self.visual.project(self.visual(pixels, videos, prompts).frames)
+
+    def encode_image(self, pixels: Tensor, prompts: Sequence = (), videos: int | None = None) -> Tensor:
+        """Class-token feature of every picture, not normalised.
+
+        Shapes:
+            pixels: [N, 3, R, R] normalised; `videos`: how many videos the N frames belong to, in order (default N)
+            returns [N, E]
+        """
+        return self.visual.project(self.visual(pixels, videos, prompts).frames[:, 0])
+
+    def embed_text(self, ids: Tensor, prompts: Sequence = ()) -> Tokens:
+        """Word tokens that enter the first text block; the end token is the largest id of a row."""
+        if ids.ndim != 2 or ids.shape[1] > self.config.context_length:
+            raise ValueError(f"ids have shape {list(ids.shape)}; allowed: [B, L <= {self.config.context_length}]")
+        words = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
+        tokens = Tokens(words, ids.shape[0], end=ids.argmax(-1))
+        for prompt in prompts:
+            tokens = prompt.start(tokens)
+        return tokens
+
+    def text_tokens(self, ids: Tensor, prompts: Sequence = ()) -> Tensor:
+        """All word positions after the last block, normed and projected: [B, L, E]."""
+        return self.project_text(self.transformer(self.embed_text(ids, prompts), prompts, causal=True).frames)
+
+    def encode_text(
+        self,
+        ids: Tensor,
+        prompts: Sequence = (),
+        causal: bool = True,
+        final_norm: bool = True,
+        bias: Tensor | None = None,
+    ) -> Tensor:
+        """Feature at the end token of every text, not normalised.
+
+        Shapes:
+            ids: [B, L]; bias: added to the attention scores, broadcasts to [B, h, L, L]
+            returns [B, E]
+        """
+        tokens = self.transformer(self.embed_text(ids, prompts), prompts, causal, bias)
+        rows = torch.arange(tokens.frames.shape[0], device=tokens.frames.device)
+        return self.project_text(tokens.frames[rows, tokens.end], final_norm)
+
+    def project_text(self, tokens: Tensor, final_norm: bool = True) -> Tensor:
+        """Final norm and projection: [..., W] to [..., E]."""
+        tokens = self.ln_final(tokens) if final_norm else tokens
+        return tokens @ self.text_projection.to(tokens.dtype)
+
+
+def config_of(tensors: Mapping[str, Tensor], activation: str = "quick_gelu", **changes) -> CLIPConfig:
+    """Sizes of a CLIP state dict; `changes` overrides what shapes cannot tell (heads)."""
+    needed = ("visual.proj", "visual.conv1.weight", "visual.positional_embedding", "text_projection", "ln_final.weight")
+    missing = [name for name in needed if name not in tensors]
+    if missing:
+        kind = " (a ResNet CLIP, which has no patch tokens)" if any("visual.layer" in name for name in tensors) else ""
+        raise ValueError(f"not the weights of a CLIP with a transformer vision tower{kind}: no {', '.join(missing)}")
+
+    def layers(prefix: str) -> int:
+        found = (re.match(rf"{re.escape(prefix)}transformer\.resblocks\.(\d+)\.", name) for name in tensors)
+        return len({match[1] for match in found if match})
+
+    conv = tensors["visual.conv1.weight"]
+    stem = []
+    while f"visual.stem.{3 * len(stem)}.weight" in tensors:
+        stem.append(tensors[f"visual.stem.{3 * len(stem)}.weight"].shape[0])
+    patch = conv.shape[-1] * 2 ** len(stem)
+    vision_width, text_width = conv.shape[0], tensors["ln_final.weight"].shape[0]
+    hidden = tensors.get("visual.transformer.resblocks.0.mlp.c_fc.weight")
+    sizes = {
+        "embed_dim": tensors["text_projection"].shape[1],
+        "resolution": patch * round(math.sqrt(tensors["visual.positional_embedding"].shape[0] - 1)),
+        "patch": patch,
+        "vision_width": vision_width,
+        "vision_layers": layers("visual."),
+        "vision_heads": max(1, vision_width // 64),
+        "text_width": text_width,
+        "text_layers": layers(""),
+        "text_heads": max(1, text_width // 64),
+        "context_length": tensors["positional_embedding"].shape[0],
+        "vocab_size": tensors["token_embedding.weight"].shape[0],
+        "activation": activation,
+        "mlp_ratio": 4.0 if hidden is None else hidden.shape[0] / vision_width,
+        "linear_patch": "3d" if "visual.conv2.weight" in tensors else "2d",
+        "stem": tuple(stem),
+    }
+    return CLIPConfig(**(sizes | changes))
