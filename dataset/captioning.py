@@ -1,0 +1,300 @@
+"""Training data of the captioner: action graphs of a feature file, with left-to-right and right-to-left captions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dataset.corpus import listed
+from utility.feature_store import FeatureStore
+from utility.vocabulary import PAD, Vocabulary, clean, reverse
+
+GRAPH_ARRAYS = ("nodes", "actions", "temporal", "slot_mask", "node_mask")
+MAX_ROWS = 20
+
+
+class GraphFeatures:
+    """Batches of graphs by video id, from memory where they fit and from the file otherwise.
+
+    Args:
+        graphs: store of compact graphs (`GBased_graph` or `OBased_graph`).
+        rel: store of relation rows, for `+rel`.
+        objects: store of object rows, for `+OFeat`.
+        ids: videos that will be asked for; those that the stores lack are in `absent`.
+        cache_bytes: graphs are kept in memory while they take no more than this.
+        shuffle_seed: give every video the graph of another one, drawn with this seed: what remains to be learnt is
+            what a captioner knows without seeing.
+
+    Raises:
+        ValueError: no graph of any of the ids.
+    """
+
+    def __init__(
+        self,
+        graphs: FeatureStore,
+        ids: Sequence[str],
+        rel: FeatureStore | None = None,
+        objects: FeatureStore | None = None,
+        cache_bytes: int = 2 << 30,
+        shuffle_seed: int | None = None,
+    ):
+        self.stores = {"graphs": graphs, "rel": rel, "objects": objects}
+        given = [store for store in self.stores.values() if store is not None]
+        self.ids = [name for name in ids if all(name in store for store in given)]
+        self.absent = [name for name in ids if name not in set(self.ids)]
+        if not self.ids:
+            raise ValueError(f"{graphs.path} has no features of {listed(ids)}; it holds {listed(graphs.ids)}")
+        self.source = dict(zip(self.ids, self.ids, strict=True))
+        if shuffle_seed is not None:
+            order = np.random.default_rng(shuffle_seed).permutation(len(self.ids))
+            self.source = {self.ids[a]: self.ids[b] for a, b in zip(order, np.roll(order, 1), strict=True)}
+        self.shapes = {name: array.shape for name, array in graphs.read(self.ids[0], GRAPH_ARRAYS).items()}
+        self._row = {name: row for row, name in enumerate(self.ids)}
+        size = sum(array.nbytes for array in graphs.read(self.ids[0], GRAPH_ARRAYS).values())
+        self._cache = self._read(self.ids) if size * len(self.ids) <= cache_bytes else None
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """What a model needs to know: node_dim, action_dim, slots, nodes_per_slot (and rel_dim, object_dim)."""
+        slots, nodes, dim = self.shapes["nodes"]
+        widths = {"node_dim": dim, "action_dim": self.shapes["actions"][-1], "slots": slots, "nodes_per_slot": nodes}
+        if self.stores["rel"] is not None:
+            widths["rel_dim"] = self._rows("rel", self.ids[0]).shape[-1]
+        if self.stores["objects"] is not None:
+            widths["object_dim"] = self._rows("objects", self.ids[0]).shape[-1]
+        return widths
+
+    def batch(self, names: Sequence[str], device: torch.device | str = "cpu") -> dict[str, Tensor]:
+        """The graphs of these videos as float32 and boolean tensors, a video asked for twice twice."""
+        names = [self.source[name] for name in names]
+        if self._cache is not None:
+            rows = torch.tensor([self._row[name] for name in names])
+            arrays = {key: value[rows] for key, value in self._cache.items()}
+        else:
+            arrays = self._read(names)
+        return {
+            key: (value if value.dtype == torch.bool else value.float()).to(device, non_blocking=True)
+            for key, value in arrays.items()
+        }
+
+    def _read(self, names: Sequence[str]) -> dict[str, Tensor]:
+        arrays: dict[str, list[Tensor]] = {}
+        for name in names:
+            video = self.stores["graphs"].read(name, GRAPH_ARRAYS)
+            for key, array in video.items():
+                if array.shape != self.shapes[key]:
+                    raise ValueError(
+                        f"Video {name!r}: {key} is {array.shape}, in the other videos of "
+                        f"{self.stores['graphs'].path} it is {self.shapes[key]}; extract the video again"
+                    )
+                if array.dtype.kind == "f" and not np.isfinite(array).all():
+                    raise ValueError(
+                        f"Video {name!r}: {key} in {self.stores['graphs'].path} holds NaN or infinity; extract it again"
+                    )
+                arrays.setdefault(key, []).append(torch.from_numpy(array))
+            for key in ("rel", "objects"):
+                if self.stores[key] is not None:
+                    rows, mask = padded_rows(self._rows(key, name))
+                    arrays.setdefault(key, []).append(torch.from_numpy(rows))
+                    arrays.setdefault(f"{key.removesuffix('s')}_mask", []).append(torch.from_numpy(mask))
+        return {key: torch.stack(values) for key, values in arrays.items()}
+
+    def _rows(self, kind: str, name: str) -> np.ndarray:
+        arrays = self.stores[kind].read(name)
+        for key in (kind, "rel", "objects", "features"):
+            if key in arrays:
+                return arrays[key]
+        raise ValueError(f"{self.stores[kind].path} has no array {kind!r} for {name!r}; it holds {', '.join(arrays)}")
+
+
+def padded_rows(rows: np.ndarray, count: int = MAX_ROWS) -> tuple[np.ndarray, np.ndarray]:
+    """Relation or object rows brought to `count`: evenly thinned, or padded with zero rows.
+
+    Shapes:
+        rows [n, D] -> [count, D], mask [count] bool
+    """
+    if len(rows) > count:
+        rows = rows[np.linspace(0, len(rows) - 1, count).astype(int)]
+    padded = np.zeros((count, rows.shape[-1]), rows.dtype)
+    padded[: len(rows)] = rows
+    return padded, np.arange(count) < len(rows)
+
+
+@dataclass
+class CaptionBatch:
+    """One micro-batch. Caption i belongs to row `caption_video[i]` of `graphs` and of `names`.
+
+    Shapes:
+        r2l, l2r [C, L] int64; caption_video [C] int64; graphs: tensors [V, ...]
+    """
+
+    graphs: dict[str, Tensor]
+    r2l: Tensor
+    l2r: Tensor
+    caption_video: Tensor
+    names: list[str]
+
+    def to(self, device: torch.device | str) -> CaptionBatch:
+        graphs = {key: value.to(device, non_blocking=True) for key, value in self.graphs.items()}
+        ids = (tensor.to(device, non_blocking=True) for tensor in (self.r2l, self.l2r, self.caption_video))
+        return CaptionBatch(graphs, *ids, self.names)
+
+    def __len__(self) -> int:
+        return len(self.l2r)
+
+
+class CaptionGraphs(torch.utils.data.Dataset):
+    """Groups of captions of one video, drawn anew for every epoch.
+
+    In each epoch the captions of a video are permuted, paired with its right-to-left captions in another order, and cut
+    into groups of `captions_per_video`; captions beyond a multiple of that wait for another epoch (a video with fewer
+    captions is one group). A video of a group is encoded once for all its captions.
+
+    Args:
+        features: graphs of the videos.
+        captions: raw captions by id; videos without features are left out.
+        captions_per_video: captions of one video in a group.
+
+    Raises:
+        ValueError: no caption is left, or captions_per_video below 1.
+    """
+
+    def __init__(
+        self,
+        features: GraphFeatures,
+        captions: Mapping[str, Sequence[str]],
+        vocabulary: Vocabulary,
+        max_words: int = 20,
+        captions_per_video: int = 1,
+        seed: int = 0,
+    ):
+        if captions_per_video < 1:
+            raise ValueError(f"--captions_per_video is {captions_per_video}; it must be 1 or more")
+        self.features = features
+        self.captions_per_video = captions_per_video
+        self.seed = seed
+        self.l2r: list[list[list[int]]] = []
+        self.r2l: list[list[list[int]]] = []
+        self.names: list[str] = []
+        self.empty = 0
+        available = set(features.ids)
+        for name, texts in captions.items():
+            if name not in available:
+                continue
+            left = [vocabulary.encode(clean(text, max_words)) for text in texts]
+            right = [vocabulary.encode(clean(reverse(text), max_words)) for text in texts]
+            kept = [i for i in range(len(texts)) if len(left[i]) > 2 and len(right[i]) > 2]
+            self.empty += len(texts) - len(kept)
+            if kept:
+                self.names.append(name)
+                self.l2r.append([left[i] for i in kept])
+                self.r2l.append([right[i] for i in kept])
+        if not self.names:
+            raise ValueError("No training caption with a known word belongs to a video with features")
+        self.sizes = [max(1, len(rows) // captions_per_video) for rows in self.l2r]
+        self.set_epoch(0)
+
+    def __len__(self) -> int:
+        return sum(self.sizes)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the groups of an epoch, the same on every process."""
+        rng = np.random.default_rng([self.seed, epoch])
+        self.groups: list[tuple[int, np.ndarray, np.ndarray]] = []
+        for video, rows in enumerate(self.l2r):
+            left, right = rng.permutation(len(rows)), rng.permutation(len(rows))
+            k = min(self.captions_per_video, len(rows))
+            self.groups += [
+                (video, left[k * i : k * (i + 1)], right[k * i : k * (i + 1)]) for i in range(self.sizes[video])
+            ]
+
+    def __getitem__(self, index: int) -> tuple[str, list[list[int]], list[list[int]]]:
+        video, left, right = self.groups[index]
+        return self.names[video], [self.r2l[video][i] for i in right], [self.l2r[video][i] for i in left]
+
+    def collate(
+        self, groups: Sequence[tuple[str, list[list[int]], list[list[int]]]], length: int | None
+    ) -> CaptionBatch:
+        """One batch of groups; captions are padded to `length`, or to the longest of the batch."""
+        names = [name for name, _, _ in groups]
+        right = [row for _, rows, _ in groups for row in rows]
+        left = [row for _, _, rows in groups for row in rows]
+        length = length or max(map(len, left + right))
+        caption_video = [i for i, (_, rows, _) in enumerate(groups) for _ in rows]
+        return CaptionBatch(
+            self.features.batch(names),
+            _padded(right, length),
+            _padded(left, length),
+            torch.tensor(caption_video),
+            names,
+        )
+
+
+def _padded(rows: list[list[int]], length: int) -> Tensor:
+    return torch.tensor([row + [PAD] * (length - len(row)) for row in rows])
+
+
+class CaptionLoader:
+    """This rank's micro-batches of an epoch, in an order common to all ranks.
+
+    One optimiser step takes `batch_size` captions over all ranks: the next groups of the order, dealt to the ranks in
+    turn. An incomplete step at the end of the order is left out.
+
+    Args:
+        batch_size: captions per optimiser step over all processes.
+        micro_batch_size: captions per forward pass of one process.
+        rank, world_size: this process among its siblings.
+        length: padded length of captions (default: the longest of each micro-batch).
+
+    Raises:
+        ValueError: sizes that do not divide, or fewer captions than one step needs.
+    """
+
+    def __init__(
+        self,
+        data: CaptionGraphs,
+        batch_size: int,
+        micro_batch_size: int,
+        rank: int = 0,
+        world_size: int = 1,
+        length: int | None = None,
+    ):
+        k = data.captions_per_video
+        if micro_batch_size % k or micro_batch_size < k:
+            raise ValueError(
+                f"--micro_batch_size {micro_batch_size} is not a multiple of --captions_per_video {k}; "
+                "both count captions"
+            )
+        if batch_size % (micro_batch_size * world_size) or batch_size < 1:
+            raise ValueError(
+                f"--batch_size {batch_size} is not a multiple of --micro_batch_size {micro_batch_size} x {world_size} "
+                "processes; change one of them"
+            )
+        self.data, self.length = data, length
+        self.rank, self.world_size = rank, world_size
+        self.step, self.micro = batch_size // k, micro_batch_size // k
+        self.steps = len(data) // self.step
+        if not self.steps:
+            raise ValueError(
+                f"--batch_size {batch_size} is more than the {len(data) * k} training captions; choose a smaller one"
+            )
+        self.epoch = self.start = 0
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Prepare an epoch; `start` micro-batches of this rank have been consumed before."""
+        self.epoch, self.start = epoch, start
+        self.data.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return self.steps * self.step // self.micro // self.world_size
+
+    def __iter__(self) -> Iterator[CaptionBatch]:
+        order = np.random.default_rng([self.data.seed, self.epoch, 1]).permutation(len(self.data))
+        mine = order[: self.steps * self.step][self.rank :: self.world_size]
+        for i in range(self.start, len(self)):
+            groups = [self.data[int(j)] for j in mine[i * self.micro : (i + 1) * self.micro]]
+            yield self.data.collate(groups, self.length)
