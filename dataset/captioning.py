@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from dataset.corpus import listed
+from utility.distributed import Distributed
 from utility.feature_store import FeatureStore
+from utility.loader import BatchLoader
 from utility.vocabulary import PAD, Vocabulary, clean, reverse
 
 GRAPH_ARRAYS = ("nodes", "actions", "temporal", "slot_mask", "node_mask")
@@ -238,16 +241,12 @@ def _padded(rows: list[list[int]], length: int) -> Tensor:
     return torch.tensor([row + [PAD] * (length - len(row)) for row in rows])
 
 
-class CaptionLoader:
-    """This rank's micro-batches of an epoch, in an order common to all ranks.
-
-    One optimiser step takes `batch_size` captions over all ranks: the next groups of the order, dealt to the ranks in
-    turn. An incomplete step at the end of the order is left out.
+class CaptionLoader(BatchLoader):
+    """This rank's micro-batches of an epoch; batch sizes count captions.
 
     Args:
         batch_size: captions per optimiser step over all processes.
-        micro_batch_size: captions per forward pass of one process.
-        rank, world_size: this process among its siblings.
+        micro_batch_size: captions per forward pass of one process; None for as many as fit in a step.
         length: padded length of captions (default: the longest of each micro-batch).
 
     Raises:
@@ -258,43 +257,22 @@ class CaptionLoader:
         self,
         data: CaptionGraphs,
         batch_size: int,
-        micro_batch_size: int,
-        rank: int = 0,
-        world_size: int = 1,
+        micro_batch_size: int | None = None,
+        dist: Distributed | None = None,
         length: int | None = None,
     ):
         k = data.captions_per_video
-        if micro_batch_size % k or micro_batch_size < k:
-            raise ValueError(
-                f"--micro_batch_size {micro_batch_size} is not a multiple of --captions_per_video {k}; "
-                "both count captions"
-            )
-        if batch_size % (micro_batch_size * world_size) or batch_size < 1:
-            raise ValueError(
-                f"--batch_size {batch_size} is not a multiple of --micro_batch_size {micro_batch_size} x {world_size} "
-                "processes; change one of them"
-            )
-        self.data, self.length = data, length
-        self.rank, self.world_size = rank, world_size
-        self.step, self.micro = batch_size // k, micro_batch_size // k
-        self.steps = len(data) // self.step
-        if not self.steps:
+        for flag, size in (("--batch_size", batch_size), ("--micro_batch_size", micro_batch_size or 0)):
+            if size % k:
+                raise ValueError(f"{flag} {size} is not a multiple of --captions_per_video {k}; both count captions")
+        if 0 < len(data) * k < batch_size:
             raise ValueError(
                 f"--batch_size {batch_size} is more than the {len(data) * k} training captions; choose a smaller one"
             )
-        self.epoch = self.start = 0
+        micro = micro_batch_size // k if micro_batch_size else None
+        super().__init__(data, partial(data.collate, length=length), batch_size // k, micro, dist, data.seed)
+        self.data = data
 
-    def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Prepare an epoch; `start` micro-batches of this rank have been consumed before."""
-        self.epoch, self.start = epoch, start
+    def set_epoch(self, epoch: int, skip: int = 0) -> None:
         self.data.set_epoch(epoch)
-
-    def __len__(self) -> int:
-        return self.steps * self.step // self.micro // self.world_size
-
-    def __iter__(self) -> Iterator[CaptionBatch]:
-        order = np.random.default_rng([self.data.seed, self.epoch, 1]).permutation(len(self.data))
-        mine = order[: self.steps * self.step][self.rank :: self.world_size]
-        for i in range(self.start, len(self)):
-            groups = [self.data[int(j)] for j in mine[i * self.micro : (i + 1) * self.micro]]
-            yield self.data.collate(groups, self.length)
+        super().set_epoch(epoch, skip)
