@@ -1,0 +1,45 @@
+"""The flags that every program between videos and graphs shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dataset.arguments import DataArguments
+from utility.feature_layout import glob_escape, settings_hash
+
+# Node features by the word of `--nodes`.
+NODE_FEATURES = {"grid": "GBased", "object": "OBased"}
+
+
+@dataclass
+class StageArguments(DataArguments):
+    """Which videos, which kind of nodes, where to compute, and what to do with what is there already."""
+
+    nodes: str = field(default="grid", metadata={"help": "kind of nodes: grid or object"})
+    device: str = field(default="auto", metadata={"help": "auto (a GPU if there is one), cpu, cuda or cuda:N"})
+    resume: bool = field(
+        default=True, metadata={"help": "continue with the videos not yet done; with 0 the stage starts anew"}
+    )
+    strict: bool = field(default=False, metadata={"help": "end with an error if any video failed or is missing"})
+
+    def __post_init__(self):
+        if self.nodes not in NODE_FEATURES:
+            raise ValueError(f"--nodes is {self.nodes!r}; it must be {' or '.join(NODE_FEATURES)}")
+
+    @property
+    def node_feature(self) -> str:
+        """`GBased` or `OBased`."""
+        return NODE_FEATURES[self.nodes]
+
+
+def start_anew(path: Path) -> None:
+    """Removes a feature file, its unfinished parts and its manifest: what `--resume 0` means."""
+    for file in (path, path.with_suffix(".manifest.jsonl"), *path.parent.glob(f"{glob_escape(path.name)}.rank*.part")):
+        file.unlink(missing_ok=True)
+
+
+def describe_settings(settings: dict) -> str:
+    """One line for `--dry_run` and logs: the hash, then the settings by name."""
+    parts = ", ".join(f"{key} {value}" for key, value in settings.items() if not isinstance(value, dict))
+    return f"settings {settings_hash(settings)}" + (f": {parts}" if parts else "")
