@@ -96,9 +96,7 @@ def load_checkpoint(folder: Path | str, training: bool = True) -> Checkpoint:
     recover(folder)
     if not is_checkpoint(folder):
         state = f"it lacks {MODEL} or {CONFIG}" if folder.is_dir() else "there is no such folder"
-        raise FileNotFoundError(
-            f"{folder} is not a checkpoint: {state}. Give the folder `best` or `last` of a run"
-        )
+        raise FileNotFoundError(f"{folder} is not a checkpoint: {state}. Give the folder `best` or `last` of a run")
     try:
         return Checkpoint(
             tensors=load_file(folder / MODEL),

@@ -113,9 +113,7 @@ def choose_device(device: str = "auto", local_rank: int = 0, world_size: int = 1
         raise ValueError(f"--device {device}: {world_size} processes take one GPU each. Use --device cuda")
     index = int(number) if number else local_rank
     if index >= torch.cuda.device_count():
-        raise ValueError(
-            f"GPU {index} was asked for, torch sees {torch.cuda.device_count()}: start fewer processes"
-        )
+        raise ValueError(f"GPU {index} was asked for, torch sees {torch.cuda.device_count()}: start fewer processes")
     return torch.device("cuda", index)
 
 

@@ -2,7 +2,8 @@
 
 While a stage runs, each process appends to `NAME.rank{r}.part` (a record log, see `record_log`); at the end rank 0
 merges the parts and an existing file into one HDF5 file, which appears under its name only when it is complete. Root
-attributes of that file: `settings` (JSON: what the numbers depend on), `settings_hash`, `notes` (JSON), `complete`, `version`.
+attributes of that file: `settings` (JSON: what the numbers depend on), `settings_hash`, `notes` (JSON), `complete` and
+`version`.
 """
 
 from __future__ import annotations
@@ -263,9 +264,7 @@ class FeatureWriter:
         if array.dtype.kind != "f":
             return array
         if not np.isfinite(array).all():
-            raise ValueError(
-                f"video {video_id!r}: {name} holds NaN or infinite values: check weights and --precision"
-            )
+            raise ValueError(f"video {video_id!r}: {name} holds NaN or infinite values: check weights and --precision")
         if name in self.keep:
             return array
         limit = np.finfo(np.float16).max

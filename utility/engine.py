@@ -1,0 +1,285 @@
+"""The training loop of captioner, retrieval and recognition: one process or several, exact on resume.
+
+The loss of an optimiser step is sum(loss sums) / sum(weights) over all its micro-batches and processes (weights are
+words, or samples), so neither padding nor the way a batch is cut changes the objective.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from utility.distributed import Distributed
+from utility.loader import split_batch, to_device
+from utility.progress import Progress
+from utility.random_state import untouched_random_states
+from utility.training_run import Interrupt, TrainingRun
+
+# loss_fn(model, batch) -> (sum of losses, their weight, further numbers to log, averaged with that weight)
+LossFunction = Callable[[nn.Module, Any], tuple[Tensor, Tensor | float, Mapping[str, Tensor | float]]]
+Evaluate = Callable[[nn.Module, int], Mapping[str, Any]]
+
+
+class Loader(Protocol):
+    """What `train` iterates over, for instance a `utility.loader.BatchLoader`: micro-batches of this rank.
+
+    All ranks have the same number. A `set_epoch(epoch, skip=n)` that leaves out n micro-batches makes resuming inside
+    an epoch fast; with `set_epoch(epoch)` alone they are loaded and dropped.
+    """
+
+    def set_epoch(self, epoch: int) -> None: ...
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class NonFiniteLoss(RuntimeError):
+    """The loss or its gradient is NaN or infinite; raised before the model was changed."""
+
+
+class OutOfDeviceMemory(RuntimeError):
+    """The device has no room for a micro-batch; the message says which flags keep the effective batch."""
+
+
+@dataclass
+class TrainSettings:
+    """Settings of the loop; programs may inherit from it to offer them as flags."""
+
+    output_dir: str = field(
+        default="results/run", metadata={"help": "folder of checkpoints (last, best), log and curves"}
+    )
+    epochs: int = field(default=20, metadata={"help": "passes over the training data"})
+    batch_size: int = field(default=64, metadata={"help": "samples per optimiser step over all processes"})
+    micro_batch_size: int | None = field(
+        default=None, metadata={"help": "samples per forward pass and process; default: batch_size / processes"}
+    )
+    clip_norm: float = field(default=5.0, metadata={"help": "largest norm of the whole gradient; 0: no clipping"})
+    precision: Literal["fp32", "bf16"] = field(default="fp32", metadata={"help": "arithmetic of forward passes"})
+    seed: int = field(default=0, metadata={"help": "seed of weights, dropout, order and augmentation"})
+    log_steps: int = field(default=20, metadata={"help": "optimiser steps between two progress lines"})
+    save_steps: int = field(
+        default=0, metadata={"help": "optimiser steps between two checkpoints; 0: at epoch ends only"}
+    )
+    patience: int = field(default=0, metadata={"help": "stop after this many epochs without a better score; 0: never"})
+    resume: bool = field(default=False, metadata={"help": "continue from output_dir/last if it is there"})
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch_size", 1), ("clip_norm", 0), ("log_steps", 1), ("save_steps", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"--{name} {getattr(self, name)}: must be at least {least}")
+        if self.patience < 0:
+            raise ValueError(f"--patience {self.patience}: must be at least 0")
+
+
+def train(
+    model: nn.Module,
+    loss_fn: LossFunction,
+    loader: Loader,
+    optimizer: torch.optim.Optimizer,
+    schedule: Any,
+    settings: TrainSettings,
+    dist: Distributed | None = None,
+    evaluate: Evaluate | None = None,
+    *,
+    names_of: Callable[[Any], Sequence[str]] | None = None,
+    config: Mapping[str, Any] | None = None,
+    vocabulary: list[str] | None = None,
+    extra_state: Mapping[str, Any] | None = None,
+    after_step: Callable[[nn.Module], None] | None = None,
+    find_unused_parameters: bool = False,
+) -> dict[str, Any]:
+    """Trains `model` in place and writes `output_dir/last` (after every epoch and `save_steps`) and `output_dir/best`.
+
+    Args:
+        model: on `dist.device`. The loss function receives it unwrapped, in several processes too.
+        schedule: has `step()`, `state_dict()`, `load_state_dict()`; stepped after every optimiser step.
+        evaluate: (model in eval mode, epoch) -> metrics over all ranks; `score`, higher is better, chooses the best
+            epoch. Without it `best` is not written.
+        names_of: ids of the samples in a batch, for error messages and the rate.
+        config, vocabulary: stored in the checkpoints.
+        extra_state: further objects with `state_dict` and `load_state_dict` to save and restore.
+        after_step: called with the model after every update, e.g. to clamp a temperature.
+        find_unused_parameters: for models of which some parameters take no part in the loss (several processes only).
+
+    Returns:
+        `epoch` and `step` reached, `best_score`, `best_epoch` (counted from 1) and `history`, one dictionary per epoch.
+
+    Raises:
+        NonFiniteLoss, OutOfDeviceMemory: see there.
+        KeyboardInterrupt: after a first Ctrl-C (or SIGTERM), when the state was saved in `last`.
+        ValueError: sizes that do not divide, or a checkpoint that does not belong to this run.
+    """
+    dist = dist or Distributed()
+    micro_batch_size, accumulation = split_batch(settings.batch_size, settings.micro_batch_size, dist.world_size)
+    run = TrainingRun(Path(settings.output_dir), model, optimizer, schedule, settings, dist, extra_state or {})
+    run.config, run.vocabulary, run.micro_batches = dict(config or {}), vocabulary, len(loader)
+    state = run.resume() if settings.resume else run.start()
+    compute = _wrap(_LossModule(model, loss_fn, settings.precision, dist.device), dist, find_unused_parameters)
+    progress = Progress(run, names_of, micro_batch_size, accumulation)
+    with Interrupt() as interrupt, progress:
+        while state.epoch < settings.epochs and not run.out_of_patience:
+            model.train()
+            for micro_batches in _steps(progress.timed(run.epoch_batches(loader)), accumulation):
+                totals = _accumulate_gradients(compute, micro_batches, settings, dist, interrupt)
+                _refuse_non_finite(totals.loss, "loss", totals, micro_batches, names_of, state, dist)
+                norm = _normalise_gradients(optimizer, dist.world_size / totals.weight, settings.clip_norm)
+                _refuse_non_finite(norm, "gradient", totals, micro_batches, names_of, state, dist)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+                progress.step(totals, norm, optimizer.param_groups[0]["lr"])
+                schedule.step()
+                if after_step is not None:
+                    after_step(model)
+                run.count_step(len(micro_batches), totals)
+                if totals.interrupted:
+                    run.save_last()
+                    raise KeyboardInterrupt(f"stopped at step {state.step}; {run.last} continues with --resume")
+                if settings.save_steps and state.step % settings.save_steps == 0:
+                    run.save_last()
+            metrics = _evaluate(evaluate, model, state.epoch, dist)
+            run.finish_epoch(metrics)
+            progress.evaluated(metrics)
+            if dist.all_sum(float(interrupt.requested)):
+                raise KeyboardInterrupt(f"stopped after epoch {state.epoch}; {run.last} continues with --resume")
+    return run.summary()
+
+
+@dataclass
+class _Totals:
+    """Sums over the micro-batches and ranks of one step."""
+
+    loss: float
+    weight: float
+    metrics: dict[str, float]
+    interrupted: bool
+    own_losses: list[Tensor]
+
+
+class _LossModule(nn.Module):
+    """Model and loss as one module, so that DDP sees every forward pass whichever methods the loss calls."""
+
+    def __init__(self, model: nn.Module, loss_fn: LossFunction, precision: str, device: torch.device):
+        super().__init__()
+        self.model, self.loss_fn, self.device = model, loss_fn, device
+        self.half = precision == "bf16"
+
+    def forward(self, batch: Any) -> tuple[Tensor, Tensor | float, Mapping[str, Tensor | float]]:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            return self.loss_fn(self.model, batch)
+
+
+def _wrap(module: _LossModule, dist: Distributed, find_unused_parameters: bool) -> nn.Module:
+    if dist.world_size == 1:
+        return module
+    devices = [dist.device] if dist.device.type == "cuda" else None
+    return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=find_unused_parameters)
+
+
+def _steps(batches: Iterable[Any], accumulation: int) -> Iterator[list[Any]]:
+    """Groups micro-batches into optimiser steps; a last shorter group is a step too."""
+    group: list[Any] = []
+    for batch in batches:
+        group.append(batch)
+        if len(group) == accumulation:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _accumulate_gradients(
+    compute: nn.Module,
+    micro_batches: list[Any],
+    settings: TrainSettings,
+    dist: Distributed,
+    interrupt: Interrupt,
+) -> _Totals:
+    """Adds the gradients of the loss SUM of every micro-batch; processes exchange them once, with the last."""
+    losses, weights, metrics = [], [], []
+    for number, batch in enumerate(micro_batches):
+        last = number == len(micro_batches) - 1
+        if isinstance(compute, DistributedDataParallel):
+            compute.require_backward_grad_sync = last
+        try:
+            loss, weight, numbers = compute(to_device(batch, dist.device))
+            loss.backward()
+        except RuntimeError as error:
+            if "out of memory" in str(error) or "can't allocate memory" in str(error):
+                raise OutOfDeviceMemory(_memory_advice(settings, dist, error)) from error
+            raise
+        losses.append(loss.detach().double())
+        weights.append(torch.as_tensor(weight, dtype=torch.float64, device=dist.device).detach())
+        metrics.append({name: torch.as_tensor(value).detach().double() for name, value in numbers.items()})
+    names = sorted(metrics[0])
+    weighted = [sum(w * m[name].to(dist.device) for w, m in zip(weights, metrics, strict=True)) for name in names]
+    flag = torch.tensor(float(interrupt.requested), dtype=torch.float64, device=dist.device)
+    sums = dist.all_sum(torch.stack([sum(losses), sum(weights), flag, *weighted])).tolist()
+    averages = {name: value / sums[1] if sums[1] else math.nan for name, value in zip(names, sums[3:], strict=True)}
+    return _Totals(sums[0] / sums[1] if sums[1] else math.nan, sums[1], averages, sums[2] > 0, losses)
+
+
+def _normalise_gradients(optimizer: torch.optim.Optimizer, factor: float, clip_norm: float) -> float:
+    """Turns gradients of sums (DDP: averaged over ranks) into those of the mean, clips them; the norm before."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+    if not parameters:
+        return 0.0
+    torch._foreach_mul_([p.grad for p in parameters], factor)
+    return float(torch.nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf))
+
+
+def _refuse_non_finite(
+    value: float,
+    what: str,
+    totals: _Totals,
+    micro_batches: list[Any],
+    names_of: Callable[[Any], Sequence[str]] | None,
+    state: Any,
+    dist: Distributed,
+) -> None:
+    """Every rank sees the same value, so that all of them raise together."""
+    if math.isfinite(value):
+        return
+    bad = [b for b, loss in zip(micro_batches, totals.own_losses, strict=True) if not torch.isfinite(loss)]
+    suspects = bad if what == "loss" and totals.weight else micro_batches
+    own = [str(name) for batch in suspects for name in names_of(batch)] if names_of else []
+    names = list(dict.fromkeys(name for part in dist.gather_objects(own) for name in part))
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    cause = "no words or samples to average over" if what == "loss" and not totals.weight else f"{what} is {value}"
+    raise NonFiniteLoss(
+        f"step {state.step + 1} (epoch {state.epoch + 1}): {cause}; the model was not changed. "
+        f"Samples: {shown or 'unnamed'}. Look at their features, or lower the learning rate; the last good state is in "
+        "output_dir/last"
+    )
+
+
+def _evaluate(evaluate: Evaluate | None, model: nn.Module, epoch: int, dist: Distributed) -> dict[str, Any]:
+    if evaluate is None:
+        return {}
+    model.eval()
+    with torch.no_grad(), untouched_random_states(dist.device):
+        metrics = dict(evaluate(model, epoch))
+    model.train()
+    # One rank's word decides on best and stopping: a last-digit difference must not part the ranks.
+    return dist.gather_objects(metrics)[0]
+
+
+def _memory_advice(settings: TrainSettings, dist: Distributed, error: Exception) -> str:
+    micro, accumulation = split_batch(settings.batch_size, settings.micro_batch_size, dist.world_size)
+    share = micro * accumulation
+    smaller = max((size for size in range(1, micro) if share % size == 0), default=None)
+    first = str(error).splitlines()[0]
+    message = f"out of memory on {dist.device} with micro-batches of {micro} samples ({first}). "
+    if smaller is None:
+        return message + "They cannot be smaller: use --precision bf16, fewer frames, or a smaller model"
+    return message + (
+        f"--micro_batch_size {smaller} keeps the effective --batch_size {settings.batch_size} "
+        f"({share // smaller} forward passes per step and process); --precision bf16 also helps"
+    )

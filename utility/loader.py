@@ -1,0 +1,139 @@
+"""Micro-batches for training: split over processes, resumable at any step, independent of the number of workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from utility.distributed import Distributed, ShardedSampler
+from utility.random_state import seed_all, untouched_random_states
+
+
+class BatchLoader:
+    """Iterates over this rank's micro-batches of an epoch, in whole optimiser steps.
+
+    Step s of an epoch consists of positions s * batch_size ... of an order common to all ranks, whatever the number of
+    processes and the micro-batch size; samples that do not fill a last step are left out of that epoch. What a data set
+    draws at random for a micro-batch depends on seed, epoch, rank and micro-batch alone, so that a resumed run draws
+    the same, with any number of workers.
+
+    Args:
+        dataset: `dataset[index]` gives a sample.
+        collate: list of samples -> batch.
+        batch_size: samples per optimiser step over all processes.
+        micro_batch_size: samples per forward pass and process; must divide batch_size / processes.
+
+    Raises:
+        ValueError: sizes that do not divide, or fewer samples than one step needs.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        collate: Callable[[list[Any]], Any],
+        batch_size: int,
+        micro_batch_size: int | None = None,
+        dist: Distributed | None = None,
+        seed: int = 0,
+        shuffle: bool = True,
+        num_workers: int = 0,
+    ):
+        dist = dist or Distributed()
+        self.micro_batch_size, self.accumulation = split_batch(batch_size, micro_batch_size, dist.world_size)
+        length = len(dataset)  # type: ignore[arg-type]
+        if length < batch_size:
+            raise ValueError(f"--batch_size {batch_size} is larger than the training data: {length} samples")
+        self.steps_per_epoch = length // batch_size
+        self._sampler = ShardedSampler(length, dist, seed, shuffle, drop_last=True)
+        self._order = _MicroBatchOrder(self._sampler, self.micro_batch_size, self.steps_per_epoch * self.accumulation)
+        self._loader = DataLoader(
+            _MicroBatches(dataset, collate, seed, dist.rank),
+            batch_size=None,
+            sampler=self._order,
+            num_workers=num_workers,
+            pin_memory=dist.device.type == "cuda",
+            persistent_workers=num_workers > 0,
+        )
+
+    def set_epoch(self, epoch: int, skip: int = 0) -> None:
+        """Chooses the epoch's order; `skip` leaves out that many micro-batches from its start without loading them."""
+        self._sampler.set_epoch(epoch)
+        self._order.skip = skip
+
+    def __len__(self) -> int:
+        """Micro-batches of a whole epoch on this rank."""
+        return self._order.count
+
+    def __iter__(self) -> Iterator[Any]:
+        # A DataLoader draws a base seed from torch's generator; the model's dropout must not notice.
+        with untouched_random_states():
+            iterator = iter(self._loader)
+        return iterator
+
+
+def split_batch(batch_size: int, micro_batch_size: int | None, world_size: int) -> tuple[int, int]:
+    """(micro-batch size, accumulation) for a batch size that counts the samples of a step over all processes.
+
+    Raises:
+        ValueError: what does not divide.
+    """
+    if batch_size < 1 or batch_size % world_size:
+        raise ValueError(
+            f"--batch_size {batch_size} must be a positive multiple of the number of processes, {world_size}"
+        )
+    share = batch_size // world_size
+    micro = share if micro_batch_size in (None, 0) else micro_batch_size
+    if micro < 1 or share % micro:
+        raise ValueError(
+            f"--micro_batch_size {micro} does not divide the {share} samples per process and step "
+            f"(--batch_size {batch_size} over {world_size} processes). Possible: {_divisors(share)}"
+        )
+    return micro, share // micro
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
+
+
+class _MicroBatchOrder(Sampler):
+    """Yields (epoch, number, indices) of each micro-batch."""
+
+    def __init__(self, sampler: ShardedSampler, size: int, count: int):
+        self.sampler, self.size, self.count, self.skip = sampler, size, count, 0
+
+    def __len__(self) -> int:
+        return self.count - self.skip
+
+    def __iter__(self) -> Iterator[tuple[int, int, list[int]]]:
+        indices = list(self.sampler)
+        for number in range(self.skip, self.count):
+            yield self.sampler.epoch, number, indices[number * self.size : (number + 1) * self.size]
+
+
+class _MicroBatches(Dataset):
+    """Loads a micro-batch at once, its random draws keyed by place instead of by what was drawn before."""
+
+    def __init__(self, dataset: Dataset, collate: Callable[[list[Any]], Any], seed: int, rank: int):
+        self.dataset, self.collate, self.seed, self.rank = dataset, collate, seed, rank
+
+    def __getitem__(self, place: tuple[int, int, Sequence[int]]) -> Any:
+        epoch, number, indices = place
+        with untouched_random_states():
+            seed_all(self.seed, epoch, self.rank, number)
+            return self.collate([self.dataset[index] for index in indices])
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """The batch with every tensor in it (dicts, lists, tuples, objects with `.to`) on the device."""
+    if isinstance(batch, torch.Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, dict):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(value, device) for value in batch))
+    if isinstance(batch, list | tuple):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch.to(device) if hasattr(batch, "to") else batch

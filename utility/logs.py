@@ -1,0 +1,79 @@
+"""Where a run tells what it does: a logger and scalar curves, both silent on every rank but the first.
+
+Messages go to standard error and to `LOG_DIR/log.txt`, so that programs which print JSON print nothing else on standard
+output. Curves go to tensorboardX, and to Weights & Biases when it is installed and `WANDB_API_KEY` is set.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+FORMAT = "%(asctime)s %(levelname).1s %(message)s"
+
+
+def setup_logging(dist: Any = None, log_dir: Path | str | None = None, level: int = logging.INFO) -> logging.Logger:
+    """The root logger of a program; ranks above 0 only let warnings through, marked with their rank."""
+    rank = dist.rank if dist is not None else 0
+    logger = logging.getLogger()
+    for handler in list(logger.handlers):
+        if getattr(handler, "_of_this_program", False):
+            logger.removeHandler(handler)
+            handler.close()
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    if rank == 0 and log_dir is not None:
+        Path(log_dir).mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(Path(log_dir) / "log.txt", encoding="utf-8"))
+    form = FORMAT if rank == 0 else FORMAT.replace("%(message)s", f"[rank {rank}] %(message)s")
+    for handler in handlers:
+        handler._of_this_program = True  # type: ignore[attr-defined]
+        handler.setFormatter(logging.Formatter(form, datefmt="%H:%M:%S"))
+        logger.addHandler(handler)
+    logger.setLevel(level if rank == 0 else max(level, logging.WARNING))
+    for noisy in ("httpx", "urllib3", "matplotlib", "PIL"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    return logger
+
+
+class Scalars:
+    """Curves of a run. `folder=None` or a rank above 0 gives one that writes nothing.
+
+    Args:
+        config: stored with a Weights & Biases run.
+    """
+
+    def __init__(self, folder: Path | str | None, dist: Any = None, config: Mapping[str, Any] | None = None):
+        self._writer, self._wandb = None, None
+        if folder is None or (dist is not None and dist.rank > 0):
+            return
+        from tensorboardX import SummaryWriter
+
+        self._writer = SummaryWriter(str(folder))
+        if os.environ.get("WANDB_API_KEY") and importlib.util.find_spec("wandb"):
+            import wandb
+
+            self._wandb = wandb.init(dir=str(folder), name=Path(folder).name, config=dict(config or {}), resume="allow")
+
+    def add(self, values: Mapping[str, Any], step: int, prefix: str = "") -> None:
+        """Adds the numbers among `values` at `step`, named `{prefix}{name}`."""
+        numbers = {prefix + k: float(v) for k, v in values.items() if isinstance(v, int | float)}
+        if self._writer is not None:
+            for name, value in numbers.items():
+                self._writer.add_scalar(name, value, step)
+        if self._wandb is not None:
+            self._wandb.log(numbers, step=step)
+
+    def flush(self) -> None:
+        if self._writer is not None:
+            self._writer.flush()
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        if self._wandb is not None:
+            self._wandb.finish()
