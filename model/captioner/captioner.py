@@ -134,19 +134,25 @@ class Captioner(nn.Module):
         r2l, l2r = (decoder.project(rows, mask_bias(mask, rows.dtype)[:, None, None]) for decoder, rows, mask in pairs)
         return r2l, l2r
 
-    def r2l_hidden(self, ids: Tensor, video: ProjectedMemory) -> Tensor:
+    def r2l_hidden(self, ids: Tensor, video: ProjectedMemory, mask_padding: bool = True) -> Tensor:
         """Hidden states of the R2L decoder for whole inputs. Shapes: [C, L] -> [C, L, d]"""
         x = self.embed(ids)
-        return self.r2l_decoder(x, causal_bias(ids, PAD, x.dtype), [video])
+        return self.r2l_decoder(x, self._target_bias(ids, mask_padding, x.dtype), [video])
 
     def r2l_memory(self, hidden: Tensor, mask: Tensor) -> ProjectedMemory:
         """R2L hidden states [C, M, d], True in `mask` [C, M] where the L2R decoder may look."""
         return self.l2r_decoder.project(hidden, mask_bias(mask, hidden.dtype)[:, None, None])
 
-    def l2r_hidden(self, ids: Tensor, video: ProjectedMemory, r2l: ProjectedMemory) -> Tensor:
+    def l2r_hidden(
+        self, ids: Tensor, video: ProjectedMemory, r2l: ProjectedMemory, mask_padding: bool = True
+    ) -> Tensor:
         """Hidden states of the L2R decoder for whole inputs. Shapes: [C, L] -> [C, L, d]"""
         x = self.embed(ids)
-        return self.l2r_decoder(x, causal_bias(ids, PAD, x.dtype), [video, r2l])
+        return self.l2r_decoder(x, self._target_bias(ids, mask_padding, x.dtype), [video, r2l])
+
+    @staticmethod
+    def _target_bias(ids: Tensor, mask_padding: bool, dtype: torch.dtype) -> Tensor:
+        return causal_bias(ids != PAD if mask_padding else torch.ones_like(ids, dtype=torch.bool), dtype)
 
     def decode(
         self, memories: Memories, r2l_input: Tensor, l2r_input: Tensor, caption_video: Tensor | None = None

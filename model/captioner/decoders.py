@@ -110,8 +110,8 @@ class Decoder(nn.Module):
         return x
 
 
-def causal_bias(ids: Tensor, pad: int, dtype: torch.dtype) -> Tensor:
-    """Additive mask of the target side: no later token, no padding. Shapes: ids [B, L] -> [B, 1, L, L]"""
-    length = ids.shape[1]
-    visible = torch.ones(length, length, dtype=torch.bool, device=ids.device).tril() & (ids != pad)[:, None, :]
+def causal_bias(visible_tokens: Tensor, dtype: torch.dtype) -> Tensor:
+    """Additive mask of the target side: visible tokens that are not later. Shapes: [B, L] bool -> [B, 1, L, L]"""
+    length = visible_tokens.shape[1]
+    visible = visible_tokens.new_ones(length, length).tril() & visible_tokens[:, None, :]
     return mask_bias(visible, dtype)[:, None]
