@@ -11,7 +11,7 @@ FOLDERS = {"minimotion": "MiniMotion", "msrvtt": "MSRVTT", "msvd": "MSVD"}
 NAMES = {"minimotion": "MiniMotion", "msrvtt": "MSR-VTT", "msvd": "MSVD"}
 
 
-def _flag(default, text: str):
+def flag(default, text: str):
     return field(default=default, metadata={"help": text})
 
 
@@ -19,19 +19,19 @@ def _flag(default, text: str):
 class DataArguments:
     """Which videos, captions and features."""
 
-    dataset: str | None = _flag(
+    dataset: str | None = flag(
         None,
         "minimotion (default), msrvtt, msvd, or folder: any folder, given by --data_root (default where that is given)",
     )
-    data_root: str | None = _flag(None, "folder with videos/ and metadata/; default dataset/NAME beside the programs")
-    captions: str | None = _flag(None, "annotation file; default: the known names in metadata/ of the data root")
-    protocol: str = _flag("captioning", "which lists of the corpus: captioning; for MSR-VTT also 7k and 9k (retrieval)")
-    split: str | None = _flag(None, "only this split: train, val or test")
-    features: str | None = _flag(
+    data_root: str | None = flag(None, "folder with videos/ and metadata/; default dataset/NAME beside the programs")
+    captions: str | None = flag(None, "annotation file; default: the known names in metadata/ of the data root")
+    protocol: str = flag("captioning", "which lists of the corpus: captioning; for MSR-VTT also 7k and 9k (retrieval)")
+    split: str | None = flag(None, "only this split: train, val or test")
+    features: str | None = flag(
         None, "name of a set of features (default: the backbone's), or a folder (with a / in it)"
     )
-    limit: int | None = _flag(None, "only the first so many videos of every split")
-    dry_run: bool = _flag(False, "say what would be done, and do nothing")
+    limit: int | None = flag(None, "only the first so many videos of every split")
+    dry_run: bool = flag(False, "say what would be done, and do nothing")
 
 
 def reader_name(name: str) -> str | None:

@@ -1,0 +1,120 @@
+"""Flags of the captioner, and the values they take for a corpus when not given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from dataset.arguments import flag, known_datasets, reader_name
+
+FEATURES = {
+    "GBased": "grid",
+    "GBased+rel": "grid-rel",
+    "GBased+OFeat+rel": "grid-obj-rel",
+    "OBased": "grid",
+    "OBased+rel": "grid-rel",
+}
+PUBLISHED = {"model_size": "published", "captions_per_video": 1, "lr": 1e-4, "min_count": 3}
+# Published: 32 per process times the accumulation of one process; other corpora start with a small network.
+DEFAULTS = {
+    "msvd": PUBLISHED | {"epochs": 30, "batch_size": 64, "micro_batch_size": 32},
+    "msrvtt": PUBLISHED | {"epochs": 25, "batch_size": 128, "micro_batch_size": 32},
+    "other": {
+        "model_size": "small",
+        "captions_per_video": 5,
+        "lr": 1e-3,
+        "min_count": 1,
+        "epochs": 20,
+        "batch_size": 80,
+        "micro_batch_size": None,
+    },
+}
+
+
+@dataclass
+class CaptionerArguments:
+    """What to do, with which network, for how long."""
+
+    model_name: str | None = flag(None, "CORPUS_FEATURES, for instance MSR-VTT_GBased+rel+videomask")
+    do_train: bool = flag(False, "train, then score the test split with the best checkpoint")
+    do_eval: bool = flag(False, "score a split (--split, default test) with --checkpoint")
+    caption: list[str] | None = field(
+        default=None, metadata={"help": "video files or folders to caption with --checkpoint"}
+    )
+    json: bool = flag(False, "with --caption: print JSON and nothing else")
+    checkpoint: str | None = flag(None, "checkpoint folder; default: the best of --output_dir")
+    backbone: str | None = flag(None, "with --caption: where the backbone is now, if not where it was")
+    actions: str | None = flag(None, "with --caption: where the action network is now, if not where it was")
+    output_dir: str | None = flag(None, "folder of checkpoints, captions and scores; default results/MODEL_NAME")
+    resume: bool = flag(False, "continue from output_dir/last if it is there")
+    device: str = flag("auto", "auto, cpu, cuda or cuda:N")
+
+    model_size: Literal["small", "published"] | None = flag(None, "published for MSVD and MSR-VTT, else small")
+    attention: int = flag(1, "how +rel rows are encoded: 1 self-attention, 2 with positions, 3 feed-forward only")
+    compat: str = flag("", "reference, or published behaviours to bring back, separated by commas")
+    dropout: float = flag(0.1, "dropout of the network")
+    epochs: int | None = flag(None, "MSVD 30, MSR-VTT 25, else 20")
+    batch_size: int | None = flag(None, "captions per optimiser step over all processes: MSVD 64, MSR-VTT 128, else 80")
+    micro_batch_size: int | None = flag(None, "captions per forward pass and process: MSVD and MSR-VTT 32")
+    captions_per_video: int | None = flag(None, "captions trained per encoded video: MSVD and MSR-VTT 1, else 5")
+    lr: float | None = flag(None, "largest learning rate: MSVD and MSR-VTT 1e-4, else 1e-3")
+    weight_decay: float = flag(5e-6, "of all weights but biases and norms")
+    warmup: float = flag(0.1, "share of the steps in which the rate rises")
+    clip_norm: float = flag(5.0, "largest norm of the whole gradient")
+    precision: Literal["fp32", "bf16"] = flag("fp32", "arithmetic of forward passes")
+    patience: int = flag(0, "stop after so many epochs without a better score; 0: never")
+    save_steps: int = flag(0, "optimiser steps between two checkpoints; 0: at epoch ends only")
+    log_steps: int = flag(20, "optimiser steps between two progress lines")
+    seed: int = flag(904666, "seed of weights, dropout, order and pairing")
+    shuffle_videos: bool = flag(False, "give every video the graph of another: what is known without seeing")
+    cache_gb: float = flag(4.0, "graphs are kept in memory up to this size per process")
+
+    max_words: int | None = flag(None, "longest caption: 20, or that of the checkpoint")
+    min_count: int | None = flag(None, "words seen less often are left out: MSVD and MSR-VTT 3, else 1")
+    beam: int = flag(5, "beam width of the test; 1 is greedy")
+    val_beam: int = flag(1, "beam width of the validation after every epoch")
+    length_penalty: float = flag(0.0, "a in log-probability / length ** a")
+    search: Literal["sound", "reference"] = flag("sound", "reference: the published search, token for token")
+    references: Literal["raw", "trimmed"] = flag("raw", "trimmed: cut and without rare words, as published")
+    tokenizer: Literal["auto", "java", "nltk"] = flag(
+        "auto", "tokeniser of the test scores; auto: java if there is one"
+    )
+
+    def __post_init__(self):
+        if not (self.do_train or self.do_eval or self.caption):
+            raise ValueError("nothing to do: give --do_train, --do_eval or --caption FILE ...")
+        if self.caption and not self.checkpoint:
+            raise ValueError("--caption needs --checkpoint DIR, the folder of a trained captioner")
+        if self.do_eval and not (self.model_name or self.checkpoint):
+            raise ValueError("--do_eval needs --checkpoint DIR or --model_name")
+        if self.do_train and not self.model_name:
+            raise ValueError("--do_train needs --model_name CORPUS_FEATURES, for instance MiniMotion_GBased+videomask")
+
+
+def parse_model_name(model_name: str) -> tuple[str, str]:
+    """Corpus and features of a model name, "+videomask" left out: the mask is always there.
+
+    Raises:
+        ValueError: unknown features, naming the known ones.
+    """
+    corpus, separator, features = model_name.rpartition("_")
+    kept = [part for part in features.split("+") if part.lower() != "videomask"]
+    known = {key.lower(): key for key in FEATURES}
+    key = known.get("+".join(kept).lower())
+    if not separator or not corpus or key is None:
+        names = ", ".join(f"{name}[+videomask]" for name in FEATURES)
+        raise ValueError(
+            f"Unknown model name ({model_name}). It is CORPUS_FEATURES; CORPUS is {known_datasets()}; "
+            f"FEATURES is {names}."
+        )
+    return corpus, key
+
+
+def with_defaults(args: CaptionerArguments, corpus: str) -> CaptionerArguments:
+    """The flags with the values of the corpus where none was given."""
+    defaults = DEFAULTS.get(reader_name(corpus) or "other", DEFAULTS["other"])
+    values = {name: value for name, value in defaults.items() if getattr(args, name) is None}
+    if args.batch_size is not None and args.micro_batch_size is None:
+        # A batch of one's own is cut only where that is asked for.
+        values.pop("micro_batch_size", None)
+    return replace(args, **values)

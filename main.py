@@ -1,0 +1,309 @@
+"""The captioner: train it, score it, caption a video file with it.
+
+    python main.py --model_name MiniMotion_GBased+videomask --do_train
+    torchrun --nproc_per_node 2 main.py --model_name MSR-VTT_GBased+videomask --do_train --micro_batch_size 32
+    python main.py --do_eval --checkpoint results/MiniMotion_GBased+videomask/best
+    python main.py --caption clip.mp4 --checkpoint results/MiniMotion_GBased+videomask/best --json
+
+With --datatype the arguments go to train_unified_model.py, the retrieval trainers.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from dataset.arguments import DataArguments, features_dir, for_corpus, open_corpus
+from dataset.caption_settings import FEATURES, CaptionerArguments, parse_model_name, with_defaults
+from utility.arguments import parse, resolved
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if any(word.split("=")[0] == "--datatype" for word in argv):
+        import train_unified_model
+
+        return train_unified_model.main(argv)
+    args, data = parse((CaptionerArguments, DataArguments), argv, prog="main.py", description=__doc__.split("\n")[0])
+
+    # Only now: torch takes seconds to import, and a misspelt flag should not wait for it.
+    from utility.distributed import start
+    from utility.logs import setup_logging
+
+    dist = None
+    try:
+        if args.caption:
+            from graphs.pipeline import caption_command
+
+            return caption_command(args)
+        dist = start(args.device)
+        setup_logging(dist)
+        Session(args, data, dist).run()
+    except (ValueError, FileNotFoundError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and type(error) is RuntimeError and "--" not in str(error):
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
+        print(str(error) or "stopped", file=sys.stderr)
+        return 130
+    finally:
+        if dist is not None:
+            dist.stop()
+    return 0
+
+
+class Session:
+    """A training or evaluation run: corpus, features, vocabulary, network."""
+
+    def __init__(self, args: CaptionerArguments, data: DataArguments, dist: Any):
+        from utility.checkpoint import load_checkpoint
+
+        self.dist = dist
+        self.stored = None
+        if not args.do_train:
+            folder = args.checkpoint or Path(args.output_dir or f"results/{args.model_name}") / "best"
+            self.stored = load_checkpoint(folder, training=False)
+            args = replace(args, model_name=args.model_name or self.stored.config["model_name"])
+        corpus_name, self.features_name = parse_model_name(args.model_name)
+        if not args.do_train and FEATURES[self.features_name] != self.stored.config["captioner"]["mode"]:
+            raise ValueError(
+                f"The checkpoint is a {self.stored.config['model_name']} captioner, --model_name is {args.model_name}"
+            )
+        self.split = data.split or "test"
+        self.data = for_corpus(replace(data, split=None), corpus_name)
+        self.corpus = open_corpus(self.data)
+        self.args = with_defaults(args, self.data.dataset or corpus_name)
+        self.output = Path(args.output_dir or f"results/{args.model_name}")
+        for line in self.corpus.summary():
+            log.info("%s", line)
+        self.stores = self._open_stores()
+        if self.stored is not None:
+            self._check_same_features()
+
+    def _open_stores(self) -> dict[str, Any]:
+        from utility.feature_store import FeatureStore, find_feature
+
+        folder = features_dir(self.data, self.corpus)
+        parts = self.features_name.split("+")
+        names = {"graphs": f"{parts[0]}_graph"}
+        names |= {"rel": "rel"} if "rel" in parts else {}
+        names |= {"objects": "OFeat"} if "OFeat" in parts else {}
+        return {key: FeatureStore(find_feature(folder, self.corpus.name, name)) for key, name in names.items()}
+
+    def _check_same_features(self) -> None:
+        from utility.feature_layout import flatten
+
+        was = flatten(self.stored.config["features"]["settings"])
+        now = flatten(self.stores["graphs"].settings)
+        changed = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key) and "test_ids" not in key]
+        if changed:
+            listed = "; ".join(f"{key} was {was.get(key)!r}, is {now.get(key)!r}" for key in changed[:6])
+            raise ValueError(
+                f"The captioner was trained on other features than {self.stores['graphs'].path}: {listed}. "
+                "Extract features with the old settings, or choose them with --features"
+            )
+
+    def features(self, split: str) -> Any:
+        from dataset.captioning import GraphFeatures
+
+        seed = self.args.seed if self.args.shuffle_videos else None
+        ids = self.corpus.ids(split)
+        features = GraphFeatures(ids=ids, cache_bytes=int(self.args.cache_gb * 2**30), shuffle_seed=seed, **self.stores)
+        if features.absent:
+            log.warning("%d of %d %s videos have no features and are left out", len(features.absent), len(ids), split)
+        return features
+
+    def run(self) -> None:
+        from model.captioner import Captioner, CaptionerConfig
+        from utility.checkpoint import load_checkpoint, load_tensors
+        from utility.random_state import seed_all
+        from utility.vocabulary import Vocabulary
+
+        args = self.args
+        note = overlap_note(self.stores["graphs"].settings)
+        if note:
+            log.warning("%s", note)
+        if args.do_train:
+            train = self.features("train")
+            texts = (text for name in train.ids for text in self.corpus.captions.get(name, []))
+            self.max_words = args.max_words or 20
+            self.vocabulary = Vocabulary.build(texts, args.min_count, self.max_words)
+            config = self.new_config(train.widths)
+        else:
+            self.vocabulary = Vocabulary.from_list(self.stored.vocabulary)
+            self.max_words = args.max_words or self.stored.config["max_words"]
+            config = CaptionerConfig.from_dict(self.stored.config["captioner"])
+            if config.vocab_size != len(self.vocabulary):
+                raise ValueError(
+                    f"Vocabulary and network of the checkpoint do not match: {len(self.vocabulary)} words, but the "
+                    f"network has {config.vocab_size}"
+                )
+        seed_all(args.seed)
+        model = Captioner(config).to(self.dist.device)
+        log.info("%s parameters, %d words", f"{sum(p.numel() for p in model.parameters()):,}", len(self.vocabulary))
+        if args.do_train:
+            self.train(model, train)
+            if self.data.dry_run:
+                return
+            self.stored = load_checkpoint(self.output / "best", training=False)
+        load_tensors(model, self.stored.tensors, "the checkpoint")
+        self.test(model.eval(), [note] if note else [])
+
+    def new_config(self, widths: dict[str, int]) -> Any:
+        from model.captioner import CaptionerConfig
+
+        args = self.args
+        build = CaptionerConfig if args.model_size == "published" else CaptionerConfig.small
+        return build(
+            **widths,
+            vocab_size=len(self.vocabulary),
+            mode=FEATURES[self.features_name],
+            attention=args.attention,
+            dropout=args.dropout,
+            compat=args.compat,
+        )
+
+    def train(self, model: Any, features: Any) -> None:
+        import torch
+
+        from dataset.captioning import CaptionGraphs, CaptionLoader
+        from utility.caption_scores import CaptionScorer
+        from utility.engine import TrainSettings, train
+        from utility.schedules import linear
+
+        args, compat = self.args, model.config.compat
+        captions = {name: self.corpus.captions[name] for name in features.ids if name in self.corpus.captions}
+        pairs = CaptionGraphs(features, captions, self.vocabulary, self.max_words, args.captions_per_video, args.seed)
+        if pairs.empty:
+            log.warning("%d training captions without a known word are left out", pairs.empty)
+        length = self.vocabulary.longest + 2 if "loss_mean" in compat else None
+        loader = CaptionLoader(pairs, args.batch_size, args.micro_batch_size, self.dist, length)
+        total = args.epochs * loader.steps_per_epoch
+        log.info("%d epochs of %d steps, %d captions each", args.epochs, loader.steps_per_epoch, args.batch_size)
+        if self.data.dry_run:
+            log.info("dry run: %s", resolved(args, self.data))
+            return
+        optimizer = torch.optim.AdamW(decayed(model, args.weight_decay), lr=args.lr)
+        settings = TrainSettings(
+            str(self.output), args.epochs, args.batch_size, args.micro_batch_size, args.clip_norm, args.precision,
+            args.seed, args.log_steps, args.save_steps, args.patience, args.resume,
+        )  # fmt: skip
+        val = self.features("val") if self.corpus.ids("val") else None
+        references = (
+            {} if val is None else {k: v for k, v in self.corpus.references("val").items() if k in set(val.ids)}
+        )
+        scorer = CaptionScorer(references, "nltk") if references else None
+        if scorer is None:
+            log.warning("no validation captions: the last epoch counts as the best")
+
+        def evaluate(model: Any, epoch: int) -> dict[str, float]:
+            if scorer is None:
+                return {"score": float(epoch)}
+            said = self.caption(model, val, list(references), args.val_beam)
+            scores = scorer.score(said, ("BLEU", "CIDEr"))
+            return {"score": scores["CIDEr"], "CIDEr": scores["CIDEr"], "BLEU_4": scores["BLEU_4"]}
+
+        train(
+            model, loss, loader, optimizer, linear(optimizer, total, args.warmup), settings, self.dist, evaluate,
+            names_of=lambda batch: [batch.names[i] for i in batch.caption_video.tolist()],
+            config=self.checkpoint_config(model), vocabulary=self.vocabulary.to_list(),
+        )  # fmt: skip
+
+    def checkpoint_config(self, model: Any) -> dict[str, Any]:
+        graphs = self.stores["graphs"]
+        return {
+            "program": "captioner",
+            "model_name": self.args.model_name,
+            "corpus": self.corpus.name,
+            "captioner": model.config.to_dict(),
+            "max_words": self.max_words,
+            "features": {"settings": graphs.settings, "settings_hash": graphs.settings_hash, "notes": graphs.notes},
+            "arguments": resolved(self.args, self.data),
+        }
+
+    def caption(self, model: Any, features: Any, ids: list[str], beam: int) -> dict[str, str]:
+        from utility.caption_evaluation import caption_videos
+
+        decode = decoder(model, beam, self.max_words, self.args.length_penalty, self.args.search)
+        return caption_videos(decode, features, ids, self.vocabulary, self.dist)
+
+    def test(self, model: Any, notes: list[str]) -> None:
+        from utility.caption_evaluation import trimmed, write_json
+        from utility.caption_scores import score
+
+        args, split = self.args, self.split
+        features = self.features(split)
+        said = self.caption(model, features, features.ids, args.beam)
+        references = {k: v for k, v in self.corpus.references(split).items() if k in said}
+        if not self.dist.is_main:
+            return
+        write_json(self.output / f"{split}_predictions.json", said)
+        if not references:
+            log.warning("the %s split has no captions to score against; captions are in %s", split, self.output)
+            return
+        cut = args.references == "trimmed" or "references" in model.config.compat
+        used = trimmed(references, self.vocabulary, self.max_words) if cut else references
+        scores = score(used, {name: said[name] for name in references}, args.tokenizer)
+        scores |= {
+            "corpus": self.corpus.name,
+            "split": split,
+            "model_name": args.model_name,
+            "references": "trimmed" if cut else "raw",
+            "search": {"kind": args.search, "beam": args.beam, "length_penalty": args.length_penalty},
+            "max_words": self.max_words,
+            "compat": list(model.config.compat),
+            "shuffled_videos": args.shuffle_videos,
+            "notes": scores["notes"]
+            + notes
+            + [f"{len(features.absent)} videos without features"] * bool(features.absent),
+        }
+        write_json(self.output / f"{split}_scores.json", scores)
+        shown = "  ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float))
+        log.info("%s %s (%d videos, beam %d): %s", self.corpus.name, split, len(references), args.beam, shown)
+        for note in scores["notes"]:
+            log.info("%s", note)
+
+
+def loss(model: Any, batch: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """The captioner's loss of a micro-batch as the training loop wants it."""
+    return model.loss(batch.graphs, batch.r2l, batch.l2r, batch.caption_video)
+
+
+def decoder(model: Any, beam: int, max_words: int, length_penalty: float, search: str) -> Callable[[Any], list]:
+    """A function from a batch of graphs to the words of the best caption of each video."""
+    from model.captioner.beam_search import search_both
+    from model.captioner.reference_search import reference_search_both
+
+    def decode(batch: dict[str, Any]) -> list[tuple[int, ...]]:
+        if search == "reference":
+            result = reference_search_both(model, batch, beam, max_words)
+        else:
+            result = search_both(model, batch, beam, max_words, length_penalty)
+        return [hypotheses[0].words for hypotheses in result.l2r]
+
+    return decode
+
+
+def decayed(model: Any, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters with and without weight decay, by the published names."""
+    named = list(model.named_parameters())
+    free = [p for name, p in named if "bias" in name or "LayerNorm.weight" in name]
+    rest = [p for name, p in named if not ("bias" in name or "LayerNorm.weight" in name)]
+    return [{"params": rest, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def overlap_note(settings: dict[str, Any]) -> str | None:
+    """A sentence where the backbone has seen videos of the test split, None where it has not."""
+    count = settings.get("backbone_trained_on_test_ids")
+    return f"the backbone was trained on {count} of the test videos: the scores flatter it" if count else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Caption a split with any decoder, on any number of processes, and keep what was said beside its scores."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from utility.distributed import Distributed
+from utility.vocabulary import Vocabulary, clean
+
+
+class Features(Protocol):
+    def batch(self, names: Sequence[str], device: Any) -> Any: ...
+
+
+def caption_videos(
+    decode: Callable[[Any], Sequence[Sequence[int]]],
+    features: Features,
+    ids: Sequence[str],
+    vocabulary: Vocabulary,
+    dist: Distributed | None = None,
+    batch_size: int = 32,
+) -> dict[str, str]:
+    """One caption per video; every process captions its share and all get the whole.
+
+    Args:
+        decode: batch of features -> word ids of each video's caption.
+        features: `features.batch(ids, device)` gives such a batch.
+    """
+    dist = dist or Distributed()
+    mine = dist.shard(ids)
+    captions: dict[str, str] = {}
+    for start in range(0, len(mine), batch_size):
+        names = mine[start : start + batch_size]
+        words = decode(features.batch(names, dist.device))
+        captions.update((name, vocabulary.decode(row)) for name, row in zip(names, words, strict=True))
+    merged = {name: text for part in dist.gather_objects(captions) for name, text in part.items()}
+    return {name: merged[name] for name in ids}
+
+
+def trimmed(references: Mapping[str, Sequence[str]], vocabulary: Vocabulary, max_words: int) -> dict[str, list[str]]:
+    """References as the published captioner scored against: cleaned, cut, without words outside the vocabulary."""
+    return {
+        name: [" ".join(word for word in clean(text, max_words) if word in vocabulary) for text in texts]
+        for name, texts in references.items()
+    }
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file that is never seen half-written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
