@@ -1,0 +1,1 @@
+"""Features to action graphs, and action graphs to torch_geometric data sets."""
