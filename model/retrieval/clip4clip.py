@@ -1,0 +1,187 @@
+"""CLIP4Clip: text-to-video retrieval with CLIP's towers and one of four similarity headers (Luo et al., 2021).
+
+Shape letters: B videos, A texts, T frames, L word positions, E embedding width, R pixels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from torch.utils.checkpoint import checkpoint
+
+from model.backbone.clip import CLIP
+from model.retrieval.headers import CrossEncoder, FrameLSTM, FrameTransformer
+from model.retrieval.losses import Gather, alone, symmetric_cross_entropy, symmetric_cross_entropy_sum
+
+HEADERS = ("meanP", "seqLSTM", "seqTransf", "tightTransf")
+MAX_LOGIT_SCALE = math.log(100)
+
+
+class CLIP4Clip(nn.Module):
+    """Both towers and a header. State-dict names are those of the published checkpoints.
+
+    Args:
+        clip: the backbone; its parameters are named `clip.*`.
+        header: `meanP` (mean of frame features), `seqLSTM`, `seqTransf` (frames see each other before the mean) or
+            `tightTransf` (a cross encoder reads text and frames together; no cosine).
+        header_layers: blocks of seqTransf and tightTransf.
+        header_heads: attention heads there, by default one per 64 channels.
+
+    Raises:
+        ValueError: unknown header, or a text tower whose width is not the embedding width (seqTransf, tightTransf).
+    """
+
+    def __init__(self, clip: CLIP, header: str = "meanP", header_layers: int = 4, header_heads: int | None = None):
+        super().__init__()
+        if header not in HEADERS:
+            raise ValueError(f"unknown similarity header {header!r}; known: {', '.join(HEADERS)}")
+        width, text_width = clip.config.embed_dim, clip.config.text_width
+        if header in ("seqTransf", "tightTransf") and width != text_width:
+            raise ValueError(
+                f"{header} starts from text blocks: text width {text_width} must equal embedding width {width}"
+            )
+        self.clip = clip
+        self.header = header
+        heads = header_heads or max(1, width // 64)
+        positions = clip.config.context_length
+        if header in ("seqLSTM", "seqTransf"):
+            # seqLSTM never reads the table; published checkpoints hold it.
+            self.frame_position_embeddings = nn.Embedding(positions, width)
+        if header == "seqLSTM":
+            self.lstm_visual = FrameLSTM(width)
+            self.frame_position_embeddings.requires_grad_(False)
+        elif header == "seqTransf":
+            self.transformerClip = FrameTransformer(width, header_layers, heads)
+        elif header == "tightTransf":
+            self.cross = CrossEncoder(width, header_layers, heads, positions)
+            self.similarity_dense = nn.Linear(width, 1)
+        self.initialise_header()
+
+    @torch.no_grad()
+    def initialise_header(self) -> None:
+        """Published start: copies of the first text blocks and of the text positions, other weights N(0, 0.02)."""
+        for name, module in self.named_modules():
+            if not name.startswith("clip") and isinstance(module, nn.Linear | nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+                if getattr(module, "bias", None) is not None:
+                    nn.init.zeros_(module.bias)
+        if self.header == "seqTransf":
+            blocks, positions = self.transformerClip.resblocks, self.frame_position_embeddings
+        elif self.header == "tightTransf":
+            blocks, positions = self.cross.transformer.resblocks, self.cross.embeddings["position_embeddings"]
+        else:
+            return
+        positions.weight.copy_(self.clip.positional_embedding)
+        for own, text in zip(blocks, self.clip.transformer.resblocks, strict=False):
+            own.load_state_dict(text.state_dict())
+
+    def encode_text(self, ids: Tensor, chunk: int = 0) -> Tensor:
+        """Text features [A, E] of ids [A, L], not normalised; `chunk` as in `encode_video`."""
+        return self._in_chunks(self.clip.encode_text, ids, chunk)
+
+    def encode_video(self, frames: Tensor, mask: Tensor | None = None, chunk: int = 0) -> Tensor:
+        """Frame features, neither normalised nor passed through the header; masked frames give zeros.
+
+        Args:
+            chunk: encode that many videos at a time and, for the gradient, compute each group again in the backward
+                pass: memory of one group, numbers of the whole batch. 0 encodes all at once.
+
+        Shapes:
+            frames: [B, T, 3, R, R]; mask: [B, T]; returns [B, T, E]
+        """
+        features = self._in_chunks(self._encode_frames, frames, chunk)
+        return features if mask is None else features * mask[..., None].to(features.dtype)
+
+    def _encode_frames(self, frames: Tensor) -> Tensor:
+        features = self.clip.encode_image(frames.flatten(0, 1), videos=frames.shape[0])
+        return features.unflatten(0, frames.shape[:2])
+
+    @staticmethod
+    def _in_chunks(encode, inputs: Tensor, chunk: int) -> Tensor:
+        if not chunk or chunk >= inputs.shape[0]:
+            return encode(inputs)
+        if not torch.is_grad_enabled():
+            return torch.cat([encode(part) for part in inputs.split(chunk)])
+        return torch.cat([checkpoint(encode, part, use_reentrant=False) for part in inputs.split(chunk)])
+
+    def pool(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """One unit vector per video: header, each frame to unit length, mean over frames present, unit length.
+
+        A clip without a frame becomes the zero vector.
+
+        Shapes:
+            frames: [B, T, E]; mask: [B, T]; returns [B, E]
+        """
+        frames = self._fuse(frames.float(), mask)
+        weight = mask[..., None].to(frames.dtype)
+        mean = (normalize(frames, dim=-1) * weight).sum(1) / weight.sum(1).clamp(min=1)
+        return normalize(mean, dim=-1)
+
+    def _fuse(self, frames: Tensor, mask: Tensor) -> Tensor:
+        if self.header == "seqLSTM":
+            return self.lstm_visual(frames, mask)
+        if self.header == "seqTransf":
+            table, count = self.frame_position_embeddings.weight, frames.shape[1]
+            if count > table.shape[0]:
+                raise ValueError(f"{count} frames: this header has positions for {table.shape[0]}; use fewer frames")
+            return self.transformerClip.fuse(frames, mask, table[:count])
+        if self.header == "tightTransf":
+            raise ValueError("tightTransf has no vector per video; use `similarity`")
+        return frames
+
+    def similarity(self, text: Tensor, frames: Tensor, mask: Tensor) -> Tensor:
+        """Logits of every text with every video.
+
+        Shapes:
+            text: [A, E] or [A, 1, E] from `encode_text`; frames: [B, T, E] from `encode_video`; mask: [B, T]
+            returns [A, B]
+        """
+        text = text.reshape(text.shape[0], -1).float()
+        if self.header == "tightTransf":
+            return self.similarity_dense(self.cross(text, frames.float(), mask)).squeeze(-1)
+        return self._cosines(normalize(text, dim=-1), self.pool(frames, mask))
+
+    def _cosines(self, rows: Tensor, columns: Tensor) -> Tensor:
+        """Scaled products of unit vectors, in float32 also under autocast: bfloat16 would tie close candidates."""
+        with torch.autocast(rows.device.type, enabled=False):
+            return self.clip.logit_scale.exp() * rows.float() @ columns.float().T
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """Mean of both directions' cross entropies of a square matrix, pairs on the diagonal."""
+        return symmetric_cross_entropy(logits)
+
+    def contrast(
+        self, text: Tensor, frames: Tensor, mask: Tensor, gather: Gather = alone, rank: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """Loss summed over this process's pairs against those of all processes.
+
+        Args:
+            gather: joins rows of all processes, each with the same number (`utility.distributed.Distributed.gather`).
+            rank: which part of the joined rows is ours.
+
+        Shapes:
+            text: [b, E]; frames: [b, T, E]; mask: [b, T]; returns the sum (scalar) and logits [b, all videos]
+        """
+        count = text.shape[0]
+        if self.header == "tightTransf":
+            all_frames, all_mask, all_text = gather(frames), gather(mask.float()).to(mask.dtype), gather(text)
+            rows = self.similarity(text, all_frames, all_mask)
+            columns = self.similarity(all_text, frames, mask).T
+        else:
+            text, video = normalize(text.float(), dim=-1), self.pool(frames, mask)
+            rows, columns = self._cosines(text, gather(video)), self._cosines(video, gather(text))
+        return symmetric_cross_entropy_sum(rows, columns, rank * count), rows
+
+    @torch.no_grad()
+    def clamp_logit_scale(self) -> None:
+        """Keeps the temperature at or above 0.01, as published, after a step."""
+        self.clip.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+
+    def forward(
+        self, ids: Tensor, frames: Tensor, mask: Tensor, gather: Gather = alone, rank: int = 0, chunk: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """`contrast` of texts [b, L] and videos [b, T, 3, R, R], for training under DistributedDataParallel."""
+        return self.contrast(self.encode_text(ids, chunk), self.encode_video(frames, mask, chunk), mask, gather, rank)
