@@ -8,6 +8,7 @@ import torch
 
 from model import CLIP4Clip
 from model.backbone.clip import CLIP, config_of
+from utility.clip_text import ClipTokenizer
 
 
 def close(got, arrays, name, tolerance) -> None:
@@ -106,8 +107,24 @@ def towers_published(spec, arrays, folder) -> None:
     close(logits, arrays, "sim_matrix", limits(tolerance["sim_matrix"]))
 
 
+def token_rows(spec, arrays, folder) -> None:
+    tokenizer = ClipTokenizer(read_markers=True)
+    assert (tokenizer.vocab_size, tokenizer.start, tokenizer.end) == (spec["vocab_size"], spec["start"], spec["end"])
+    for sentence in spec["sentences"]:
+        text = sentence["text"]
+        assert tokenizer.encode(text) == sentence["ids"], text
+        assert tokenizer.tokens(text) == sentence["tokens"], text
+        assert tokenizer.decode(sentence["ids"]) == sentence["decoded"], text
+        for name in (name for name in sentence if name.startswith("packed_")):
+            length = name.removeprefix("packed_")
+            ids, mask = tokenizer.pack([text], int(length))
+            assert ids[0].tolist() == sentence[name], text
+            assert mask[0].tolist() == sentence[f"mask_{length}"], text
+
+
 RUNNERS = {
     "clip4clip/towers": towers,
     "clip4clip/towers_published": towers_published,
     "clip4clip/similarity": similarity,
+    "clip4clip/tokens": token_rows,
 }
