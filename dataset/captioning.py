@@ -220,7 +220,7 @@ class CaptionGraphs(torch.utils.data.Dataset):
         return self.names[video], [self.r2l[video][i] for i in right], [self.l2r[video][i] for i in left]
 
     def collate(
-        self, groups: Sequence[tuple[str, list[list[int]], list[list[int]]]], length: int | None
+        self, groups: Sequence[tuple[str, list[list[int]], list[list[int]]]], length: int | None = None
     ) -> CaptionBatch:
         """One batch of groups; captions are padded to `length`, or to the longest of the batch."""
         names = [name for name, _, _ in groups]
