@@ -274,7 +274,7 @@ class FeatureWriter:
 
     def _merge(self) -> None:
         parts = self._parts()
-        if self.path.exists() and not any(key for part in parts for key, _, _ in read_records(part)):
+        if not any(key for part in parts for key, _, _ in read_records(part)):
             for part in parts:
                 part.unlink()
             return

@@ -99,8 +99,11 @@ class Manifest:
         return sorted(self.path.parent.glob(f"{glob_escape(self.path.stem)}.rank*.jsonl"))
 
 
-def status_table(folder: Path | str) -> str:
-    """Counts per manifest of a folder, then every video that is not done, with its cause.
+def status_table(folder: Path | str, most: int | None = 50) -> str:
+    """Counts per manifest of a folder, then the videos that are not done, each cause once with the stages it stopped.
+
+    Args:
+        most: how many of these lines; None for all.
 
     Raises:
         FileNotFoundError: the folder does not exist or holds no manifest.
@@ -112,7 +115,8 @@ def status_table(folder: Path | str) -> str:
     stages = sorted({file.with_name(file.name.split(".manifest")[0] + SUFFIX) for file in files})
     if not stages:
         raise FileNotFoundError(f"no {'*' + SUFFIX} in {folder}: give the folder of the feature files")
-    rows, open_videos = [("stage", "done", "failed", "missing", "seconds")], []
+    causes: dict[tuple[str, str, str], list[str]] = {}
+    rows = [("stage", "done", "failed", "missing", "seconds")]
     for path in stages:
         latest = Manifest(path).latest()
         counts = Counter(entry["status"] for entry in latest.values())
@@ -121,10 +125,14 @@ def status_table(folder: Path | str) -> str:
         rows.append((label, *(str(counts[status]) for status in STATUSES), f"{seconds:.1f}"))
         for video, entry in sorted(latest.items()):
             if entry["status"] != "done":
-                open_videos.append(f"{label}  {video}: {entry['status']}, {entry['cause'] or 'no cause recorded'}")
+                why = (video, entry["status"], entry["cause"] or "no cause recorded")
+                causes.setdefault(why, []).append(label)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f"{row[0]:<{widths[0]}}  " + "  ".join(map(str.rjust, row[1:], widths[1:])) for row in rows]
-    return "\n".join(lines + ([""] + open_videos if open_videos else []))
+    listed = [f"{video}: {status} in {', '.join(where)}: {why}" for (video, status, why), where in causes.items()]
+    if most is not None and len(listed) > most:
+        listed[most:] = [f"and {len(listed) - most} more; --all shows them"]
+    return "\n".join(lines + ([""] + listed if listed else []))
 
 
 def main(argv: Iterable[str] | None = None) -> int:
@@ -132,9 +140,10 @@ def main(argv: Iterable[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     status = verbs.add_parser("status", help="print a table of all stages in a folder of features")
     status.add_argument("folder", type=Path)
+    status.add_argument("--all", action="store_true", help="list every video that is not done, not the first 50")
     arguments = parser.parse_args(None if argv is None else list(argv))
     try:
-        print(status_table(arguments.folder))
+        print(status_table(arguments.folder, None if arguments.all else 50))
     except FileNotFoundError as error:
         parser.error(str(error))
     return 0

@@ -1,0 +1,76 @@
+"""Every stage in one pass over each video, then the graphs: all that `main.py` loads.
+
+    python extractors/extract.py --dataset minimotion --backbone ViT-B-16
+    torchrun --nproc_per_node 4 extractors/extract.py --dataset msrvtt --backbone ViT-B-16
+    python extractors/extract.py --data_root my_videos --slots 8 --rate 2 --dry_run
+
+Writes what the single programs write, and to the same files: `GBased`, `theta2` and `actions`, then `GBased_spatial`,
+`GBased_temporal` and `GBased_graph`. A run that was stopped continues with the videos not yet stored.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from extractors.arguments import ActionArguments, BackboneArguments, ExtractionArguments, GridArguments
+from utility.arguments import parse
+
+
+@dataclass
+class GraphArguments:
+    """What follows the features."""
+
+    graphs: bool = field(default=True, metadata={"help": "build the graph files after the features"})
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit status."""
+    groups = (ExtractionArguments, BackboneArguments, GridArguments, ActionArguments, GraphArguments)
+    args, weights, grid, action, what = parse(groups, argv, description="All features of a corpus, and its graphs.")
+
+    # Only now: torch takes seconds to import, and --help or a misspelt flag should not wait for it.
+    from pretrained.backbones import load_backbone
+
+    from extractors.action_features import ActionVectors
+    from extractors.clip_features import GridNodes, WholeFrames
+    from extractors.program import run_program
+    from pretrained.i3d_weights import load_i3d
+
+    def build(device, precision):
+        backbone = load_backbone(weights.backbone, device)
+        network = load_i3d(action.action_network, device)
+        statistics = "clip" if "i3d_bn" in args.compat else "running"
+        return [
+            GridNodes(backbone, device, precision, args.batch_size, grid.patch, grid.overlap),
+            WholeFrames(backbone, device, precision, args.batch_size),
+            ActionVectors(network, device, precision, args.batch_size, statistics),
+        ], backbone
+
+    return run_program(args, build, build_graphs if what.graphs else None)
+
+
+def build_graphs(args: ExtractionArguments, dist) -> int:
+    """The three graph stages, over the features just made; the first exit status that is not 0."""
+    from graphs import (
+        action_spatio_temporal_graph_feature_extractor,
+        grid_based_spatial_action_graph,
+        temporal_similarity_graph,
+    )
+    from graphs.stage import run_stage
+
+    programs = (
+        grid_based_spatial_action_graph,
+        temporal_similarity_graph,
+        action_spatio_temporal_graph_feature_extractor,
+    )
+    for program in programs:
+        if status := run_stage(program.STAGE, args, dist):
+            return status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

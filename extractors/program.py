@@ -1,0 +1,145 @@
+"""What the extraction programs have in common: start, open the corpus, run, report, exit status."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dataset.arguments import features_dir, open_corpus
+from dataset.corpus import Corpus, listed
+from dataset.stage_arguments import describe_settings
+from extractors.arguments import ExtractionArguments
+from extractors.base import Extractor, Sampling
+from extractors.runner import Summary, run
+from utility.distributed import Distributed, start
+from utility.feature_store import FeatureStore, feature_path
+from utility.logs import setup_logging
+
+log = logging.getLogger(__name__)
+
+# (device, precision) -> extractors, and the backbone among what they use, None without one
+Build = Callable[[torch.device, str], tuple[list[Extractor], Any]]
+After = Callable[[ExtractionArguments, Distributed], int]
+
+
+def run_program(args: ExtractionArguments, build: Build, after: After | None = None) -> int:
+    """Runs an extraction program; returns its exit status.
+
+    Args:
+        build: opens the weights, on the device of this process.
+        after: what follows the extraction, given the flags with `features` set to the folder of the files.
+
+    Returns:
+        0; 1 if nothing could be done, or with `--strict` if anything failed or is missing; 2 for what the user must
+        change; 130 after Ctrl-C.
+    """
+    dist = None
+    try:
+        dist = start(args.device)
+        setup_logging(dist)
+        return _run(args, build, after, dist)
+    except (FileNotFoundError, ValueError) as error:
+        log.error("%s", error)
+        return 2
+    except torch.OutOfMemoryError as error:
+        log.error(
+            "out of memory with --batch_size %d (%s). A smaller one gives the same features; what is stored stays",
+            args.batch_size,
+            str(error).splitlines()[0],
+        )
+        return 2
+    except KeyboardInterrupt:
+        log.error("stopped; what is stored stays, the same command continues")
+        return 130
+    finally:
+        if dist is not None:
+            dist.stop()
+
+
+def _run(args: ExtractionArguments, build: Build, after: After | None, dist: Distributed) -> int:
+    corpus = open_corpus(args)
+    precision = args.precision
+    if precision == "auto":
+        precision = "bf16" if dist.device.type == "cuda" else "fp32"
+    extractors, backbone = build(dist.device, precision)
+    folder = features_folder(args, corpus, backbone)
+    overlap = test_overlap(backbone, args)
+    if overlap is not None:
+        for extractor in extractors:
+            if "backbone" in extractor.settings:
+                extractor.settings["backbone_trained_on_test_ids"] = overlap
+        if overlap:
+            log.warning("the backbone was trained on %d videos of the test split: scores on it will flatter", overlap)
+    sampling = Sampling(args.sampling, args.rate, args.slots)
+    for line in corpus.summary():
+        log.info("%s", line)
+    if args.dry_run:
+        for extractor in extractors:
+            log.info("%s", plan_line(extractor, sampling, folder, corpus))
+        return 0
+    log.info("%s -> %s", ", ".join(e.feature for e in extractors), folder)
+    summaries = run(corpus, extractors, sampling, folder, dist, args.decode_workers, args.resume)
+    for summary in summaries:
+        log.info("%s", summary.line())
+    report_failures(summaries)
+    status = exit_status(summaries, args.strict)
+    if after is not None and any(summary.done + summary.before for summary in summaries):
+        status = after(replace(args, features=str(folder.resolve())), dist) or status
+    return status
+
+
+def features_folder(args: ExtractionArguments, corpus: Corpus, backbone: Any) -> Path:
+    """`--features`, else a folder named after the backbone, else the only one that exists.
+
+    Raises:
+        FileNotFoundError: none of these.
+    """
+    try:
+        return features_dir(args, corpus, backbone.tag if backbone is not None else None)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"there are no features in {corpus.root / 'features'} yet: name the set with --features NAME (the grid "
+            "extractor takes the backbone's name), or run the grid extractor first"
+        ) from error
+
+
+def test_overlap(backbone: Any, args: ExtractionArguments) -> int | None:
+    """How many videos of the whole test split the backbone was trained on; None if it does not say."""
+    trained_on = getattr(backbone, "trained_on", None)
+    if trained_on is None:
+        return None
+    corpus = open_corpus(replace(args, split=None, limit=None))
+    return len(set(trained_on).intersection(corpus.ids("test")))
+
+
+def plan_line(extractor: Extractor, sampling: Sampling, folder: Path, corpus: Corpus) -> str:
+    """For `--dry_run`: what would be made and what is there."""
+    path = feature_path(folder, corpus.name, extractor.feature)
+    stored = set(FeatureStore(path).ids) if path.exists() else set()
+    present = [name for name, file in corpus.videos.items() if file is not None]
+    todo = sum(name not in stored for name in present)
+    settings = {**sampling.settings(), **extractor.settings}
+    return f"would extract {todo} of {len(corpus.videos)} videos into {path}; {describe_settings(settings)}"
+
+
+def report_failures(summaries: list[Summary]) -> None:
+    failed = {name: cause for summary in summaries for name, cause in summary.failed.items()}
+    if failed:
+        shown = "; ".join(f"{name} ({cause})" for name, cause in list(failed.items())[:5])
+        more = f"; and {len(failed) - 5} more" if len(failed) > 5 else ""
+        log.warning("could not be read: %s%s", shown, more)
+    missing = sorted({name for summary in summaries for name in summary.missing})
+    if missing:
+        log.warning("without a video file: %s", listed(missing))
+
+
+def exit_status(summaries: list[Summary], strict: bool) -> int:
+    """1 if a stage has nothing at all, or with `strict` anything failed or missing."""
+    nothing = any(summary.done + summary.before == 0 for summary in summaries)
+    flaws = any(summary.failed or summary.missing for summary in summaries)
+    return int(nothing or (strict and flaws))
