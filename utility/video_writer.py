@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterable
 from fractions import Fraction
@@ -27,6 +28,17 @@ def as_rate(fps: Fraction | float) -> Fraction:
     return rate
 
 
+def _temporary(path: Path, process: str) -> Path:
+    # the suffix stays last: it tells the muxer which container is meant
+    return path.with_name(f".{path.stem}.{process}.tmp{path.suffix}")
+
+
+def leftovers(path: Path) -> list[Path]:
+    """Temporary files of writers of this video that were killed."""
+    pattern = _temporary(Path(glob.escape(str(path))), "*").name
+    return sorted(path.parent.glob(pattern))
+
+
 class VideoWriter:
     """Encodes frames one by one; the file appears under its name only when it is complete.
 
@@ -45,8 +57,7 @@ class VideoWriter:
             raise ValueError(f"{self.path}: cannot write {self.path.suffix!r} files; use one of {known}")
         self.rate = as_rate(fps)
         self.options = {"crf": str(crf), "preset": preset}
-        # the suffix stays last: it tells the muxer which container is meant
-        self.temporary = self.path.with_name(f".{self.path.stem}.{os.getpid()}.tmp{self.path.suffix}")
+        self.temporary = _temporary(self.path, str(os.getpid()))
         self.num_frames = 0
         self._container = None
         self._stream = None
