@@ -1,0 +1,202 @@
+"""Loads the CLIP that everything else looks through, from any of the places where one may come from."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from model.backbone.clip import CLIP, CLIPConfig, config_of
+from pretrained import zoo
+from pretrained.clip_weights import ClipWeights, read_weights
+from utility.checkpoint import file_hash, is_checkpoint, load_checkpoint, load_tensors, tensors_hash
+from utility.clip_text import ClipTokenizer
+
+CONFIG_KEY = "backbone"
+"""Where the config of a checkpoint describes its CLIP, see `describe`."""
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A CLIP in eval mode and what its pictures must look like.
+
+    Attributes:
+        name: of the weights, for messages.
+        tag: the same, usable as a folder name: features of different backbones live side by side.
+        resolution: edge of its pictures in pixels.
+        mean, std: per channel, of values in [0, 1].
+        hash: first 16 digits of a SHA-256 over the weights.
+        trained_on: ids of the videos that it was trained on, None where unknown (published weights).
+        left_out: tensors of the file that are no part of a CLIP.
+    """
+
+    model: CLIP
+    name: str
+    tag: str
+    resolution: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    hash: str
+    trained_on: list[str] | None = None
+    left_out: tuple[str, ...] = ()
+
+    def tokenizer(self, texts: Sequence[str], context: int | None = None) -> Tensor:
+        """Ids [B, context] of texts; by default as long as the text tower allows."""
+        return _tokenizer().pack(texts, context or self.model.config.context_length)[0]
+
+
+@lru_cache(1)
+def _tokenizer() -> ClipTokenizer:
+    return ClipTokenizer()
+
+
+def load_backbone(spec: str | Path, device: str | torch.device = "cpu") -> Backbone:
+    """Builds a CLIP from weights.
+
+    Args:
+        spec: one of
+            a name of `pretrained.zoo` (`ViT-B-32-quickgelu`, the published `ViT-B/32`), its file in `pretrained/`;
+            a checkpoint folder of ours (a run's folder means its `best`);
+            a Hugging Face CLIP folder; an OpenAI `.pt`; a CLIP4Clip `pytorch_model.bin.N`;
+            `ARCHITECTURE:FILE`, for open_clip files, which do not tell their activation.
+
+    Raises:
+        MissingWeights: a known file that is not in `pretrained/`; the message says how to get it.
+        FileNotFoundError, ValueError: nothing of that name; not a CLIP; an architecture that the weights do not fit.
+    """
+    spec = str(spec)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        folder = path / "best" if not is_checkpoint(path) and is_checkpoint(path / "best") else path
+        backbone = _from_checkpoint(folder) if _is_ours(folder) else _from_weights(folder, path.name)
+    elif path.is_file():
+        record = zoo.find(path.name)
+        backbone = _from_weights(path, path.stem if path.suffix in (".pt", ".pth") else path.name, record=record)
+    elif record := zoo.find(spec):
+        if record.kind != "clip":
+            raise ValueError(f"{spec} is not a CLIP; known ones: {', '.join(zoo.names('clip'))}")
+        backbone = _from_weights(zoo.locate(record), record.name, record.architecture, record)
+    else:
+        backbone = _from_pair(spec)
+    backbone.model.eval().to(device)
+    return backbone
+
+
+def describe(config: CLIPConfig, name: str, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """What `config["backbone"]` of a checkpoint says, so that `load_backbone` can use the folder by itself."""
+    return {"name": name, "clip": asdict(config), "mean": list(mean), "std": list(std)}
+
+
+def _from_pair(spec: str) -> Backbone:
+    architecture, separator, file = spec.partition(":")
+    if separator and _architectures(architecture):
+        for path in (Path(file).expanduser(), zoo.FOLDER / file):
+            if path.is_file():
+                return _from_weights(path, f"{architecture}.{path.stem}", architecture)
+        raise FileNotFoundError(f"weight file not found: {file} (for {architecture}), here or in pretrained/")
+    if _architectures(spec):
+        raise zoo.MissingWeights(
+            f"no weights are recorded for {spec}; name their file too: {spec}:FILE. Recorded: "
+            f"{', '.join(zoo.names('clip'))}"
+        )
+    raise FileNotFoundError(
+        f"no backbone {spec}: neither a file or folder nor a known name ({', '.join(zoo.names('clip'))}). "
+        "Own ones come from train_unified_model.py and are given by their folder"
+    )
+
+
+def _architectures(name: str) -> dict[str, Any] | None:
+    """open_clip's description of an architecture, None if it has none of that name."""
+    import open_clip  # seconds to import, and only names need it
+
+    return open_clip.get_model_config(name)
+
+
+def _is_ours(folder: Path) -> bool:
+    return is_checkpoint(folder) and CONFIG_KEY in _load_config(folder)
+
+
+def _load_config(folder: Path) -> dict[str, Any]:
+    content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return content if isinstance(content, dict) else {}
+
+
+def _from_checkpoint(folder: Path) -> Backbone:
+    checkpoint = load_checkpoint(folder, training=False)
+    described = checkpoint.config[CONFIG_KEY]
+    config = CLIPConfig(**described["clip"])
+    prefixed = {k.removeprefix("clip."): v for k, v in checkpoint.tensors.items() if k.startswith("clip.")}
+    model = CLIP(config)
+    load_tensors(model, prefixed or checkpoint.tensors, str(folder))
+    run = folder.parent.name if folder.name in ("best", "last") else folder.name
+    return Backbone(
+        model=model,
+        name=described.get("name", run),
+        tag=_tag(described.get("name", run)),
+        resolution=config.resolution,
+        mean=tuple(described["mean"]),
+        std=tuple(described["std"]),
+        hash=tensors_hash(prefixed or checkpoint.tensors),
+        trained_on=checkpoint.config.get("trained_on"),
+        left_out=tuple(name for name in checkpoint.tensors if prefixed and not name.startswith("clip.")),
+    )
+
+
+def _from_weights(path: Path, name: str, architecture: str | None = None, record: zoo.Record | None = None) -> Backbone:
+    if record is not None and (record.file == path.name) and record.size not in (None, path.stat().st_size):
+        raise ValueError(
+            f"{path} has {path.stat().st_size:,} bytes instead of {record.size:,}: an incomplete or other file. Get it "
+            f"again with: python -m pretrained.zoo get {record.name}"
+        )
+    weights = read_weights(path)
+    activation = _activation(weights, path, architecture)
+    model = CLIP(config_of(weights.tensors, activation, **(weights.heads or _heads(architecture))))
+    load_tensors(model, weights.tensors, str(path))
+    return Backbone(
+        model=model,
+        name=name,
+        tag=_tag(name),
+        resolution=model.config.resolution,
+        mean=weights.mean or (record.mean if record else zoo.CLIP_MEAN),
+        std=weights.std or (record.std if record else zoo.CLIP_STD),
+        hash=tensors_hash(weights.tensors) if path.is_dir() else file_hash(path),
+        left_out=weights.left_out,
+    )
+
+
+def _activation(weights: ClipWeights, path: Path, architecture: str | None) -> str:
+    """The activation that file and architecture agree on: the wrong one loads without a complaint and sees worse."""
+    described = (_architectures(architecture) or {}) if architecture else None
+    wanted = None if described is None else "quick_gelu" if described.get("quick_gelu") else "gelu"
+    if weights.activation is None and wanted is None:
+        raise ValueError(
+            f"{path} does not tell whether it needs gelu or quick_gelu; name its open_clip architecture: "
+            "ViT-B-32:FILE (gelu) or ViT-B-32-quickgelu:FILE"
+        )
+    if None not in (weights.activation, wanted) and weights.activation != wanted:
+        plain = architecture.removesuffix("-quickgelu")
+        right = f"{plain}-quickgelu" if weights.activation == "quick_gelu" else plain
+        raise ValueError(
+            f"{path} needs {weights.activation}, {architecture} has {wanted}: use {right} "
+            "(OpenAI's weights, and what was trained from them, need the -quickgelu architectures)"
+        )
+    return weights.activation or wanted
+
+
+def _heads(architecture: str | None) -> dict[str, int]:
+    """Attention heads of an architecture, empty where none is named."""
+    described = _architectures(architecture) if architecture else None
+    if not described:
+        return {}
+    vision, text = described["vision_cfg"], described["text_cfg"]
+    return {"vision_heads": vision["width"] // vision.get("head_width", 64), "text_heads": text["heads"]}
+
+
+def _tag(name: str) -> str:
+    return name.replace("/", "-").replace(":", "-").replace(" ", "_")

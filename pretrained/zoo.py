@@ -1,0 +1,211 @@
+"""Published weights that this project can use: what they are, where they come from, whether they are here.
+
+python -m pretrained.zoo list          every record and whether its file is in pretrained/
+python -m pretrained.zoo check         sizes and checksums of the files that are here
+python -m pretrained.zoo get NAME      download one file; without a network, says where to put it
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pretrained import i3d_weights
+
+FOLDER = Path(__file__).resolve().parent
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+_OPENAI = "https://openaipublic.azureedge.net/clip/models"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One weight file.
+
+    Attributes:
+        name: what users write.
+        kind: `clip` (a backbone) or `i3d` (an action network).
+        file: file name below `pretrained/`.
+        size: bytes, None where not known.
+        sha256: of the file, None where not known.
+        aliases: other names that published programs use for it.
+        architecture: open_clip's name of the architecture (clip only).
+        resolution, mean, std, interpolation: the preprocessing that it was trained with.
+    """
+
+    name: str
+    kind: str
+    file: str
+    size: int | None
+    sha256: str | None
+    licence: str
+    url: str
+    resolution: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bicubic"
+    architecture: str = ""
+    aliases: tuple[str, ...] = ()
+
+
+def _openai(name: str, size: int, sha256: str, published: str) -> Record:
+    return Record(
+        name=f"{name}-quickgelu", kind="clip", file=f"{name}.pt", size=size, sha256=sha256, licence="MIT",
+        url=f"{_OPENAI}/{sha256}/{name}.pt", resolution=224, mean=CLIP_MEAN, std=CLIP_STD,
+        architecture=f"{name}-quickgelu", aliases=(published, f"{name}.pt"),
+    )  # fmt: skip
+
+
+def _laion(architecture: str, tag: str, repository: str) -> Record:
+    file = f"{architecture}.{tag}.bin"
+    return Record(
+        name=architecture, kind="clip", file=file, size=None, sha256=None, licence="MIT",
+        url=f"https://huggingface.co/laion/{repository}/resolve/main/open_clip_pytorch_model.bin", resolution=224,
+        mean=CLIP_MEAN, std=CLIP_STD, architecture=architecture, aliases=(file, f"{architecture}:{tag}"),
+    )  # fmt: skip
+
+
+RECORDS: tuple[Record, ...] = (
+    _openai(
+        "ViT-B-32", 353_976_522, "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af", "ViT-B/32"
+    ),
+    _openai(
+        "ViT-B-16", 350_837_078, "5806e77cd80f8b59890b7e101eabd078d9fb84e6937f9e85e4ecb61988df416f", "ViT-B/16"
+    ),
+    _openai(
+        "ViT-L-14", 932_768_134, "b8cca3fd41ae0c99ba7e8951adf17d267cdb84cd88be6f7c2e0eca1737a03836", "ViT-L/14"
+    ),
+    _laion("ViT-B-32", "laion2b_s34b_b79k", "CLIP-ViT-B-32-laion2B-s34B-b79K"),
+    _laion("ViT-B-16", "laion2b_s34b_b88k", "CLIP-ViT-B-16-laion2B-s34B-b88K"),
+    Record(
+        name="rgb_imagenet", kind="i3d", file=i3d_weights.FILE, size=i3d_weights.SIZE_BYTES,
+        sha256=i3d_weights.SHA256, licence=i3d_weights.LICENCE, url=i3d_weights.URL, resolution=224,
+        mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", aliases=(i3d_weights.FILE,),
+    ),
+)  # fmt: skip
+
+
+class MissingWeights(FileNotFoundError):
+    """A weight file is not there; the message says which, and how to get it."""
+
+
+def find(name: str) -> Record | None:
+    """The record of a name or of one of its aliases, None if there is none."""
+    return next((record for record in RECORDS if name == record.name or name in record.aliases), None)
+
+
+def names(kind: str | None = None) -> list[str]:
+    return [record.name for record in RECORDS if kind in (None, record.kind)]
+
+
+def locate(record: Record) -> Path:
+    """The file of a record in `pretrained/`.
+
+    Raises:
+        MissingWeights: it is not there.
+    """
+    path = FOLDER / record.file
+    if not path.is_file():
+        raise MissingWeights(missing_message(record))
+    return path
+
+
+def missing_message(record: Record) -> str:
+    """Which file is missing, its size and checksum, the folder it belongs to, and the command that gets it."""
+    size = f"{record.size:,} bytes" if record.size else "size not recorded"
+    digest = f"sha256 {record.sha256}" if record.sha256 else "no checksum recorded"
+    return (
+        f"the weights of {record.name} are not there: file {record.file} ({size}, {digest}, licence {record.licence}) "
+        f"in the folder {_shown(FOLDER)}. Get them with\n    python -m pretrained.zoo get {record.name}\n"
+        f"or by hand from {record.url}"
+    )
+
+
+def problem(record: Record, path: Path) -> str | None:
+    """What is wrong with a file, None if size and checksum agree with the record as far as it knows them."""
+    size = path.stat().st_size
+    if record.size is not None and size != record.size:
+        return f"has {size:,} bytes instead of {record.size:,}"
+    if record.sha256 is not None:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        if digest != record.sha256:
+            return f"has sha256 {digest} instead of {record.sha256}"
+    return None
+
+
+def get(record: Record, folder: Path = FOLDER) -> Path:
+    """Downloads the file of a record unless a good one is there.
+
+    Raises:
+        ConnectionError: it cannot be fetched; the message has address and place.
+        ValueError: what was fetched is not the recorded file.
+    """
+    path = folder / record.file
+    if path.is_file() and problem(record, path) is None:
+        return path
+    temporary = path.with_name(f".{path.name}.part.{os.getpid()}")
+    try:
+        with urllib.request.urlopen(record.url, timeout=30) as answer, temporary.open("wb") as file:
+            while block := answer.read(1 << 20):
+                file.write(block)
+        if wrong := problem(record, temporary):
+            raise ValueError(f"what {record.url} sent {wrong}; nothing was kept")
+        os.replace(temporary, path)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise ConnectionError(
+            f"{record.url} cannot be reached ({error}). Fetch that file on another machine and put it at "
+            f"{_shown(folder)}/{record.file}, then run: python -m pretrained.zoo check"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _shown(folder: Path) -> str:
+    """The folder as seen from the repository's root."""
+    return folder.name if folder == FOLDER else str(folder)
+
+
+def main(argv: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
+    """Runs the command line; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m pretrained.zoo", description="Published weights.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("list", help="every record and whether its file is here")
+    commands.add_parser("check", help="sizes and checksums of the files that are here")
+    commands.add_parser("get", help="download one file").add_argument("name", metavar="NAME")
+    args = parser.parse_args(argv)
+    if args.command == "list":
+        for record in RECORDS:
+            size = f"{record.size / 1e6:.0f} MB" if record.size else "?"
+            state = "here" if (folder / record.file).is_file() else "-"
+            print(f"{record.name:20} {record.kind:5} {size:>8}  {state:5} {record.file}  {record.licence}")
+        return 0
+    if args.command == "check":
+        present = [record for record in RECORDS if (folder / record.file).is_file()]
+        wrong = {record.name: problem(record, folder / record.file) for record in present}
+        for record in present:
+            print(f"{record.file}: {wrong[record.name] or ('good' if record.sha256 else 'here, no checksum recorded')}")
+        print(f"{len(present)} of {len(RECORDS)} files are in {_shown(folder)}")
+        return int(any(wrong.values()))
+    record = find(args.name)
+    if record is None:
+        print(f"unknown weights {args.name!r}; known: {', '.join(names())}", file=sys.stderr)
+        return 2
+    try:
+        print(get(record, folder))
+    except (ConnectionError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
