@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,20 +34,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # Only now: torch takes seconds to import, and a misspelt flag should not wait for it.
     from utility.distributed import start
+    from utility.engine import NonFiniteLoss, OutOfDeviceMemory
     from utility.logs import setup_logging
 
     dist = None
     try:
         if args.caption:
-            from graphs.pipeline import caption_command
-
-            return caption_command(args)
+            return caption(args)
         dist = start(args.device)
         setup_logging(dist)
         Session(args, data, dist).run()
-    except (ValueError, FileNotFoundError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and type(error) is RuntimeError and "--" not in str(error):
-            raise
+    except (ValueError, OSError, NonFiniteLoss, OutOfDeviceMemory) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as error:
@@ -59,12 +56,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def caption(args: CaptionerArguments) -> int:
+    """Caption the files and folders of --caption."""
+    from extractors.in_memory import FileCaptioner, caption_files
+
+    places = (args.checkpoint, args.backbone, args.action_network, args.device)
+    captioner = FileCaptioner(*places, args.beam, args.max_words, args.length_penalty, args.search)
+    return caption_files(captioner, args.caption, args.json, Path(args.output_dir) if args.output_dir else None)
+
+
 class Session:
     """A training or evaluation run: corpus, features, vocabulary, network."""
 
     def __init__(self, args: CaptionerArguments, data: DataArguments, dist: Any):
+        from dataset.caption_features import CaptionFeatures
+        from utility.caption_tokens import choose_tokenizer
         from utility.checkpoint import load_checkpoint
+        from utility.logs import setup_logging
 
+        choose_tokenizer(args.tokenizer)  # a missing Java should not show after the training
         self.dist = dist
         self.stored = None
         if not args.do_train:
@@ -81,41 +91,22 @@ class Session:
         self.corpus = open_corpus(self.data)
         self.args = with_defaults(args, self.data.dataset or corpus_name)
         self.output = Path(args.output_dir or f"results/{args.model_name}")
+        if args.do_train and not data.dry_run:
+            setup_logging(dist, self.output)
         for line in self.corpus.summary():
             log.info("%s", line)
-        self.stores = self._open_stores()
+        self.files = CaptionFeatures(features_dir(self.data, self.corpus), self.corpus.name, self.features_name)
         if self.stored is not None:
-            self._check_same_features()
-
-    def _open_stores(self) -> dict[str, Any]:
-        from utility.feature_store import FeatureStore, find_feature
-
-        folder = features_dir(self.data, self.corpus)
-        parts = self.features_name.split("+")
-        names = {"graphs": f"{parts[0]}_graph"}
-        names |= {"rel": "rel"} if "rel" in parts else {}
-        names |= {"objects": "OFeat"} if "OFeat" in parts else {}
-        return {key: FeatureStore(find_feature(folder, self.corpus.name, name)) for key, name in names.items()}
-
-    def _check_same_features(self) -> None:
-        from utility.feature_layout import flatten
-
-        was = flatten(self.stored.config["features"]["settings"])
-        now = flatten(self.stores["graphs"].settings)
-        changed = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key) and "test_ids" not in key]
-        if changed:
-            listed = "; ".join(f"{key} was {was.get(key)!r}, is {now.get(key)!r}" for key in changed[:6])
-            raise ValueError(
-                f"The captioner was trained on other features than {self.stores['graphs'].path}: {listed}. "
-                "Extract features with the old settings, or choose them with --features"
-            )
+            self.files.check_same(self.stored.config["features"])
 
     def features(self, split: str) -> Any:
         from dataset.captioning import GraphFeatures
 
         seed = self.args.seed if self.args.shuffle_videos else None
         ids = self.corpus.ids(split)
-        features = GraphFeatures(ids=ids, cache_bytes=int(self.args.cache_gb * 2**30), shuffle_seed=seed, **self.stores)
+        features = GraphFeatures(
+            ids=ids, cache_bytes=int(self.args.cache_gb * 2**30), shuffle_seed=seed, **self.files.stores
+        )
         if features.absent:
             log.warning("%d of %d %s videos have no features and are left out", len(features.absent), len(ids), split)
         return features
@@ -127,7 +118,7 @@ class Session:
         from utility.vocabulary import Vocabulary
 
         args = self.args
-        note = overlap_note(self.stores["graphs"].settings)
+        note = self.files.overlap_note()
         if note:
             log.warning("%s", note)
         if args.do_train:
@@ -139,7 +130,8 @@ class Session:
         else:
             self.vocabulary = Vocabulary.from_list(self.stored.vocabulary)
             self.max_words = args.max_words or self.stored.config["max_words"]
-            config = CaptionerConfig.from_dict(self.stored.config["captioner"])
+            stored = self.stored.config["captioner"]
+            config = CaptionerConfig.from_dict(stored | ({"compat": args.compat} if args.compat else {}))
             if config.vocab_size != len(self.vocabulary):
                 raise ValueError(
                     f"Vocabulary and network of the checkpoint do not match: {len(self.vocabulary)} words, but the "
@@ -217,18 +209,19 @@ class Session:
         )  # fmt: skip
 
     def checkpoint_config(self, model: Any) -> dict[str, Any]:
-        graphs = self.stores["graphs"]
         return {
             "program": "captioner",
             "model_name": self.args.model_name,
             "corpus": self.corpus.name,
             "captioner": model.config.to_dict(),
             "max_words": self.max_words,
-            "features": {"settings": graphs.settings, "settings_hash": graphs.settings_hash, "notes": graphs.notes},
+            "features": self.files.describe(),
+            "weights": self.files.weights(backbone=self.args.backbone, action_network=self.args.action_network),
             "arguments": resolved(self.args, self.data),
         }
 
     def caption(self, model: Any, features: Any, ids: list[str], beam: int) -> dict[str, str]:
+        from graphs.captions import decoder
         from utility.caption_evaluation import caption_videos
 
         decode = decoder(model, beam, self.max_words, self.args.length_penalty, self.args.search)
@@ -276,33 +269,12 @@ def loss(model: Any, batch: Any) -> tuple[Any, Any, dict[str, Any]]:
     return model.loss(batch.graphs, batch.r2l, batch.l2r, batch.caption_video)
 
 
-def decoder(model: Any, beam: int, max_words: int, length_penalty: float, search: str) -> Callable[[Any], list]:
-    """A function from a batch of graphs to the words of the best caption of each video."""
-    from model.captioner.beam_search import search_both
-    from model.captioner.reference_search import reference_search_both
-
-    def decode(batch: dict[str, Any]) -> list[tuple[int, ...]]:
-        if search == "reference":
-            result = reference_search_both(model, batch, beam, max_words)
-        else:
-            result = search_both(model, batch, beam, max_words, length_penalty)
-        return [hypotheses[0].words for hypotheses in result.l2r]
-
-    return decode
-
-
 def decayed(model: Any, weight_decay: float) -> list[dict[str, Any]]:
     """Parameters with and without weight decay, by the published names."""
     named = list(model.named_parameters())
     free = [p for name, p in named if "bias" in name or "LayerNorm.weight" in name]
     rest = [p for name, p in named if not ("bias" in name or "LayerNorm.weight" in name)]
     return [{"params": rest, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
-
-
-def overlap_note(settings: dict[str, Any]) -> str | None:
-    """A sentence where the backbone has seen videos of the test split, None where it has not."""
-    count = settings.get("backbone_trained_on_test_ids")
-    return f"the backbone was trained on {count} of the test videos: the scores flatter it" if count else None
 
 
 if __name__ == "__main__":

@@ -28,8 +28,7 @@ class CaptionScorer:
         tokenizer: "auto", "java" or "nltk".
 
     Raises:
-        ValueError: a video without references, or none at all.
-        RuntimeError: java asked for and not there.
+        ValueError: a video without references, none at all, or java asked for and not there.
     """
 
     def __init__(self, references: Mapping[str, Sequence[str]], tokenizer: str = "auto"):
@@ -180,7 +179,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         result = score(read_references(args.references), read_predictions(args.predictions), args.tokenizer)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     print(json.dumps(result, indent=1))

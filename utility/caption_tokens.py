@@ -38,15 +38,14 @@ def choose_tokenizer(name: str = "auto") -> str:
     """ "java" or "nltk"; auto takes Java where there is one.
 
     Raises:
-        ValueError: unknown name.
-        RuntimeError: java asked for and not there.
+        ValueError: unknown name, or java asked for and not there.
     """
     if name not in TOKENIZERS:
         raise ValueError(f"Unknown tokenizer ({name}). Known are {', '.join(TOKENIZERS)}.")
     if name == "auto":
         return "nltk" if java_problem() else "java"
     if name == "java" and java_problem():
-        raise RuntimeError(f"--tokenizer java: {java_problem()}. Install a Java runtime, or use --tokenizer nltk.")
+        raise ValueError(f"--tokenizer java: {java_problem()}. Install a Java runtime, or use --tokenizer nltk.")
     return name
 
 
@@ -66,7 +65,7 @@ def _java(lines: list[str]) -> list[str]:
     try:
         tokens = PTBTokenizer().tokenize({i: [{"caption": lines[i]}] for i in filled})
     except PermissionError as error:
-        raise RuntimeError(
+        raise ValueError(
             f"The PTB tokeniser cannot write its temporary file ({error}); use --tokenizer nltk"
         ) from error
     return [tokens[i][0] if line else "" for i, line in enumerate(lines)]

@@ -77,7 +77,7 @@ def test_without_java_only_meteor_is_missing(monkeypatch, tmp_path):
         assert scores["METEOR"] is None and scores["tokenizer"] == "nltk"
         assert scores["notes"] == ["METEOR is missing: no java on the PATH"]
         assert scores["CIDEr"] > 0
-        with pytest.raises(RuntimeError, match="--tokenizer java: no java on the PATH"):
+        with pytest.raises(ValueError, match="--tokenizer java: no java on the PATH"):
             choose_tokenizer("java")
     finally:
         caption_tokens.java_problem.cache_clear()

@@ -1,0 +1,86 @@
+"""The feature files that a captioner's model name asks for, and what is known about how they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from utility.feature_layout import flatten
+from utility.feature_store import FeatureStore, find_feature
+
+
+class CaptionFeatures:
+    """The stores behind one model name.
+
+    Args:
+        folder: folder of the feature files.
+        corpus: name of the corpus, their prefix.
+        features: `GBased`, `GBased+rel`, ... (see `dataset.caption_settings`).
+
+    Attributes:
+        stores: "graphs", and "rel" and "objects" where the model name has them.
+
+    Raises:
+        FileNotFoundError: a file is absent; the message says which program makes it.
+    """
+
+    def __init__(self, folder: Path, corpus: str, features: str):
+        self.folder, self.corpus = folder, corpus
+        self.node_feature, *extra = features.split("+")
+        names = {"graphs": f"{self.node_feature}_graph"}
+        names |= {"rel": "rel"} if "rel" in extra else {}
+        names |= {"objects": "OFeat"} if "OFeat" in extra else {}
+        self.stores = {key: FeatureStore(find_feature(folder, corpus, name)) for key, name in names.items()}
+
+    @property
+    def graphs(self) -> FeatureStore:
+        return self.stores["graphs"]
+
+    def describe(self) -> dict[str, Any]:
+        """What a checkpoint keeps about its features."""
+        return {
+            "settings": self.graphs.settings,
+            "settings_hash": self.graphs.settings_hash,
+            "notes": self.graphs.notes,
+            "others": {key: store.settings for key, store in self.stores.items() if key != "graphs"},
+        }
+
+    def check_same(self, trained: Mapping[str, Any]) -> None:
+        """Refuse features other than those described by a checkpoint.
+
+        Raises:
+            ValueError: names what differs.
+        """
+        now = self.describe()
+        old = flatten({"graphs": trained["settings"], **trained.get("others", {})})
+        new = flatten({"graphs": now["settings"], **now["others"]})
+        changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and "test_ids" not in key]
+        if changed:
+            listed = "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in changed[:6])
+            raise ValueError(
+                f"The captioner was trained on other features than {self.graphs.path}: {listed}. Extract features with "
+                "the old settings, or choose them with --features"
+            )
+
+    def overlap_note(self) -> str | None:
+        """A sentence where the backbone has seen videos of the test split, None where it has not."""
+        settings = self.graphs.settings
+        count = settings.get("nodes", settings).get("backbone_trained_on_test_ids")
+        return f"the backbone was trained on {count} of the test videos: the scores flatter it" if count else None
+
+    def weights(self, **given: str | None) -> dict[str, str]:
+        """Where backbone and action network are, as far as `given` or the notes of the features say."""
+        sources = {"backbone": self.node_feature, "action_network": "actions"}
+        places = {}
+        for kind, feature in sources.items():
+            place = given.get(kind)
+            if not place:
+                try:
+                    store = FeatureStore(find_feature(self.folder, self.corpus, feature))
+                    place = store.notes.get("weights", {}).get(kind)
+                except FileNotFoundError:
+                    continue
+            if place:
+                places[kind] = str(Path(place).resolve()) if Path(place).exists() else place
+        return places
