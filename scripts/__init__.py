@@ -1,0 +1,1 @@
+"""Launchers and programs that chain the stages."""
