@@ -1,4 +1,6 @@
-"""What all tests share.
+"""What all tests share: real clips, golden fixtures, no unnoticed skips.
+
+Two ways of running them:
 
     pytest tests/golden --golden DIR    runs the golden runners over the fixtures below DIR
     CI=true pytest                      a skip is a failure unless tests/allowed_skips.txt lists it

@@ -1,6 +1,8 @@
 """Writing frames as H.264 video, complete or not at all.
 
     write_video(Path("out.mp4"), frames, fps=25)
+
+Containers are .mp4, .mov and .mkv. All frames of a video have one size.
 """
 
 from __future__ import annotations
