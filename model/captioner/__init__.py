@@ -5,6 +5,7 @@ from model.captioner.captioner import PAD, START, Captioner, GraphBatch, Memorie
 from model.captioner.config import COMPAT, COMPAT_ELSEWHERE, CaptionerConfig, expand_compat
 from model.captioner.hypothesis import Hypothesis, SearchResult
 from model.captioner.loss import caption_loss, label_smoothed
+from model.captioner.published import config_from_state_dict
 from model.captioner.reference_search import reference_search, reference_search_both
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Memories",
     "SearchResult",
     "caption_loss",
+    "config_from_state_dict",
     "expand_compat",
     "label_smoothed",
     "reference_search",

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from model.captioner.captioner import Captioner
 from model.captioner.config import CaptionerConfig
+from model.captioner.published import config_from_state_dict
 
 
 def close(got, want, atol: float, rtol: float = 0.0, name: str = "") -> None:
@@ -88,6 +89,8 @@ def captioner_of(spec: dict, compat: tuple[str, ...]) -> Captioner:
     for name, value in spec.get("override", {}).items():
         key, _, index = name.rstrip("]").partition("[")
         weights[key][int(index)] = value
+    untold = ("attention", "slots", "nodes_per_slot", "no_skip", "heads_r2l", "heads_l2r", "heads", "dropout", "compat")
+    assert config_from_state_dict(weights, **{name: getattr(model.config, name) for name in untold}) == model.config
     own = model.state_dict()
     assert set(own) - set(weights) <= {"pos_embed.pe"}
     model.load_state_dict({"pos_embed.pe": own["pos_embed.pe"]} | weights, strict=True)

@@ -6,7 +6,14 @@ import pytest
 import torch
 from small import one_video, random_batch, random_captions, tiny_captioner
 
-from model.captioner import COMPAT, Captioner, CaptionerConfig, caption_loss, label_smoothed
+from model.captioner import (
+    COMPAT,
+    Captioner,
+    CaptionerConfig,
+    caption_loss,
+    config_from_state_dict,
+    label_smoothed,
+)
 
 MODES = {
     "grid": {},
@@ -243,6 +250,28 @@ def test_wrong_features_are_refused():
         model.encode(batch | {"nodes": torch.zeros(2, 4, 3, 7)})
     with pytest.raises(ValueError, match="needs 'rel' in the batch"):
         model.encode(random_batch(0, 2))
+
+
+def test_compiles_as_one_graph():
+    model, batch = tiny_captioner(), random_batch(0, 3)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    want = logprobs_of(model, batch)
+    with torch.no_grad():
+        got = torch.stack(compiled(batch, random_captions(1, 3), random_captions(2, 3)))
+    torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_config_is_read_off_the_state_dict(mode):
+    config = tiny_captioner(**MODES[mode], project_edge_dim=3, last_average=True, no_beta=True).config
+    untold = {"heads_r2l": 8, "heads_l2r": 4, "heads": 4, "slots": 4, "nodes_per_slot": 3}
+    untold |= {"dropout": 0.0, "aggregation": "add", "attention": config.attention}
+    assert config_from_state_dict(Captioner(config).state_dict(), **untold) == config
+
+
+def test_parameters_of_something_else_are_refused():
+    with pytest.raises(ValueError, match=r"not the parameters of a captioner: stg_encoder.transc.lp.weight is missing"):
+        config_from_state_dict({"weight": torch.zeros(1)})
 
 
 def test_config_round_trip():

@@ -156,6 +156,15 @@ def test_hypotheses_come_best_first_with_their_scores():
             assert item.score == pytest.approx(item.log_probability / (len(item.words) + 1) ** 0.5, rel=1e-5)
 
 
+def test_search_in_bfloat16_has_float32_scores():
+    model, batch = tiny_captioner(7, 20), random_batch(7, 4)
+    want = search(model, batch, beam=2, max_words=5)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = search(model, batch, beam=2, max_words=5)
+    for ours, theirs in zip(found, want, strict=True):
+        assert ours[0].log_probability == pytest.approx(theirs[0].log_probability, abs=0.2)
+
+
 def test_search_leaves_training_mode_as_it_was():
     model = tiny_captioner(0, dropout=0.5).train()
     first, second = (search(model, random_batch(0, 2), 2, 5) for _ in range(2))
