@@ -13,11 +13,10 @@ NODE_FEATURES = {"grid": "GBased", "object": "OBased"}
 
 
 @dataclass
-class StageArguments(DataArguments):
-    """Which videos, which kind of nodes, where to compute, and what to do with what is there already."""
+class NodeArguments(DataArguments):
+    """Which videos, which kind of nodes, and what to do with what is there already."""
 
     nodes: str = field(default="grid", metadata={"help": "kind of nodes: grid or object"})
-    device: str = field(default="auto", metadata={"help": "auto (a GPU if there is one), cpu, cuda or cuda:N"})
     resume: bool = field(
         default=True, metadata={"help": "continue with the videos not yet done; with 0 the stage starts anew"}
     )
@@ -31,6 +30,13 @@ class StageArguments(DataArguments):
     def node_feature(self) -> str:
         """`GBased` or `OBased`."""
         return NODE_FEATURES[self.nodes]
+
+
+@dataclass
+class StageArguments(NodeArguments):
+    """The same for programs that compute."""
+
+    device: str = field(default="auto", metadata={"help": "auto (a GPU if there is one), cpu, cuda or cuda:N"})
 
 
 def start_anew(path: Path) -> None:

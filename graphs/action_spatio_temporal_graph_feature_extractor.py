@@ -3,8 +3,9 @@
     python graphs/action_spatio_temporal_graph_feature_extractor.py --dataset minimotion
     python graphs/action_spatio_temporal_graph_feature_extractor.py --dataset msvd --nodes object
 
-Reads `GBased`, `GBased_spatial`, `GBased_temporal` (or `OBased...`), writes `GBased_graph`: per video `nodes` [S, P, D],
-`actions` [S, A], `temporal` [S-1, P, P], `slot_mask`, `node_mask`, `frame_index`, `frame_time` (and `boxes`, `scores`).
+Reads `GBased`, `GBased_spatial`, `GBased_temporal` (or `OBased...`), writes `GBased_graph`: per video `nodes`
+[S, P, D], `actions` [S, A], `temporal` [S-1, P, P], `slot_mask`, `node_mask`, `frame_index`, `frame_time` (and `boxes`,
+`scores`).
 """
 
 import sys

@@ -3,14 +3,20 @@
 S slots, P nodes per slot, D node width, A action width, E edges.
 """
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch_geometric.data import Data
+from torch_geometric.data import Data, Dataset
 
 from graphs.combine import edge_attributes, edge_list, edge_mask, pad_edges, positive_sum
+from graphs.graph_folder import GraphFolder
 from graphs.spatial import nonempty_nodes
 from graphs.temporal import temporal_similarity
+from utility.feature_store import FeatureStore
 
 # What published graphs have and ours do not: emptiness by a zero sum, edges only where attributes sum to more than zero
 # (and one edge from node 0 to itself where none is left), edges that pad every video to one length.
@@ -93,3 +99,80 @@ def present_nodes(
     if slot_mask is not None:
         present = present & torch.as_tensor(slot_mask).bool()[:, None]
     return present if node_mask is None else present & torch.as_tensor(node_mask).bool()
+
+
+PARTS = ("nodes", "actions", "temporal", "slot_mask", "node_mask")
+
+
+def graph_of(arrays: Mapping[str, np.ndarray], reference: tuple[str, ...] = (), num_edges: int | None = None) -> Data:
+    """`to_data` of one entry of a graph file, which may hold more than a graph needs."""
+    return to_data(*(arrays.get(name) for name in PARTS), reference=reference, num_edges=num_edges)
+
+
+def most_edges(graphs: Iterable[Mapping[str, np.ndarray]], reference: tuple[str, ...] = ()) -> int:
+    """The largest number of edges among graphs: the length to which "pad_edges" fills up."""
+    plain = tuple(name for name in reference if name != "pad_edges")
+    # Edges depend on the signs of the actions only: one channel, their sum, says as much as all.
+    return max(
+        graph_of({**arrays, "actions": arrays["actions"].astype(np.float32).sum(-1, keepdims=True)}, plain).num_edges
+        for arrays in graphs
+    )
+
+
+class ActionGraphDataset(Dataset):
+    """Action graphs of a corpus as a torch_geometric data set; edges are expanded when a graph is asked for.
+
+    Opens its source once per process and reads one graph at a time, so that it works with any number of loader workers
+    and any number of videos.
+
+    Args:
+        source: a folder written by `transform_graph_to_geometric.py`, or a feature file `..._GBased_graph.hdf5`.
+        split: "train", "val" or "test" of a folder; None for all videos.
+        ids: the videos to take and their order, in place of a split.
+        transform: called with every graph that is asked for.
+        reference: published deviations to reproduce, of `REFERENCE`; with "pad_edges" all graphs of the source,
+            whatever the split, are filled up to the edges of the largest. None for those that the folder was made with.
+
+    Raises:
+        FileNotFoundError: no such source.
+        ValueError: unknown split, or videos that the source does not hold.
+    """
+
+    def __init__(
+        self,
+        source: Path | str,
+        split: str | None = None,
+        ids: Sequence[str] | None = None,
+        transform: Callable[[Data], Data] | None = None,
+        reference: tuple[str, ...] | None = None,
+    ) -> None:
+        super().__init__(None, transform)
+        source = Path(source)
+        self.graphs = GraphFolder(source) if source.is_dir() else FeatureStore(source)
+        self.settings = self.graphs.settings
+        self.reference = tuple(self.settings.get("reference", ()) if reference is None else reference)
+        self.ids = self._choose(source, split, ids)
+        padded = "pad_edges" in self.reference
+        self.num_padded = most_edges((self.graphs[name] for name in self.graphs), self.reference) if padded else None
+
+    def _choose(self, source: Path, split: str | None, ids: Sequence[str] | None) -> list[str]:
+        splits = self.graphs.splits if isinstance(self.graphs, GraphFolder) else {}
+        if ids is None and split is None:
+            return list(self.graphs)
+        if ids is None:
+            if split not in splits:
+                known = ", ".join(splits) or "none: give `ids`"
+                raise ValueError(f"unknown split {split!r}; {source} has {known}")
+            return list(splits[split])
+        if absent := [name for name in ids if name not in self.graphs]:
+            raise ValueError(f"{source} has no graphs of {len(absent)} videos, among them {absent[0]!r}")
+        return list(ids)
+
+    def len(self) -> int:
+        return len(self.ids)
+
+    def get(self, idx: int) -> Data:
+        """`to_data` of one video, with its id as `video`."""
+        data = graph_of(self.graphs[self.ids[idx]], self.reference, self.num_padded)
+        data.video = self.ids[idx]
+        return data

@@ -17,7 +17,7 @@ Arrays = Mapping[str, np.ndarray]
 # What a graph takes over from its nodes as it is, where present.
 COPIED = ("nodes", "frame_index", "frame_time", "boxes", "scores")
 # Settings that say where in a video the slots are: nodes and actions must agree in them.
-SAMPLING_KEYS = ("sampling", "slots", "rate")
+SAMPLING_KEYS = ("sampling", "slots", "rate", "sampler_version")
 
 
 class PartMismatch(ValueError):
