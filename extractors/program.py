@@ -43,7 +43,7 @@ def run_program(args: ExtractionArguments, build: Build, after: After | None = N
         dist = start(args.device)
         setup_logging(dist)
         return _run(args, build, after, dist)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         log.error("%s", error)
         return 2
     except torch.OutOfMemoryError as error:

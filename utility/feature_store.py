@@ -279,6 +279,17 @@ class FeatureWriter:
                 part.unlink()
             return
         temporary = self.path.with_name(self.path.name + ".merging")
+        try:
+            self._write_merged(temporary, parts)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        os.replace(temporary, self.path)
+        _sync_folder(self.path.parent)
+        for part in parts:
+            part.unlink()
+
+    def _write_merged(self, temporary: Path, parts: list[Path]) -> None:
         with h5py.File(temporary, "w") as target:
             if self.path.exists():
                 with h5py.File(self.path, "r") as finished:
@@ -295,10 +306,6 @@ class FeatureWriter:
             target.attrs["complete"] = True
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
-        os.replace(temporary, self.path)
-        _sync_folder(self.path.parent)
-        for part in parts:
-            part.unlink()
 
 
 def _write_group(target: h5py.File, name: str, body: bytes) -> None:

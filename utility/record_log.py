@@ -71,11 +71,13 @@ class RecordLog:
             DamagedLog: the file exists and is no log.
             LogInUse: another process has it open for appending.
         """
-        self._file = open(path, "ab")  # noqa: SIM115 - stays open until close()
+        self._path = path
+        # Unbuffered: what a full disk refused must not be tried again when the file is closed.
+        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - stays open until close()
         try:
             self._lock(path)
             if path.stat().st_size == 0:
-                self._file.write(MAGIC)
+                self._write(MAGIC)
                 self.append(b"", header)
             else:
                 end = len(MAGIC)
@@ -87,13 +89,28 @@ class RecordLog:
             raise
 
     def append(self, key: bytes, body: bytes) -> None:
-        """Writes one record and hands it to the operating system (safe against the death of this process)."""
+        """Writes one record and hands it to the operating system (safe against the death of this process).
+
+        Raises:
+            OSError: no space; the records before are whole.
+        """
         check = zlib.crc32(body, zlib.crc32(key))
-        self._file.write(_HEAD.pack(len(key), len(body), check) + key + body)
-        self._file.flush()
+        self._write(_HEAD.pack(len(key), len(body), check) + key + body)
 
     def close(self) -> None:
         self._file.close()
+
+    def _write(self, data: bytes) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{error.strerror} while writing {self._path}; everything before is stored: free space and run "
+                "the same command again",
+            ) from error
 
     def _lock(self, path: Path) -> None:
         if fcntl is None:
