@@ -217,9 +217,8 @@ class I3D(nn.Module):
     def forward(self, clip: Tensor) -> Tensor:
         """clip [B, C, T, H, W] -> logits [B, num_classes, T'], and H', W' where these are longer than 1."""
         logits = self.logits(self.dropout(self.features(clip)))
-        for axis in (4, 3):
-            logits = logits.squeeze(axis)
-        return logits
+        # Twice the same axis, as published: a map two places high and one wide keeps both its axes.
+        return logits.squeeze(3).squeeze(3)
 
 
 @contextmanager

@@ -76,7 +76,9 @@ def test_no_pool_averages_over_everything():
 
 def test_spatial_axes_of_the_logits_stay_when_longer_than_one(small):
     with torch.inference_mode():
-        assert small(torch.rand(1, 3, 16, 96, 64)).shape == (1, 5, 1, 2)
+        assert small(torch.rand(1, 3, 16, 64, 96)).shape == (1, 5, 1, 2)
+        assert small(torch.rand(1, 3, 16, 96, 64)).shape == (1, 5, 1, 2, 1)
+        assert small(torch.rand(1, 3, 16, 96, 96)).shape == (1, 5, 1, 2, 2)
 
 
 def test_endpoints_stop_at_the_last_one_wanted(small, monkeypatch):
