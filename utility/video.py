@@ -25,6 +25,8 @@ from utility.sampling import frames_on_screen
 from utility.video_times import FrameClock, clock_from_frames, clock_from_packets
 
 STAGES = ("open", "stream", "decode", "sample")
+# A file cut off inside its last packets shows its last frame a little longer; more than this is a broken video.
+FROZEN_SECONDS = 0.5
 
 
 class VideoError(Exception):
@@ -157,19 +159,25 @@ class VideoReader:
 
         A frame whose packet turns out not to decode is replaced by the one on screen at its time.
         """
-        keys = self._clock.keys
+        keys, by_pts = self._clock.keys, self._clock.by_pts
         queue = list(wanted[::-1])
-        previous, count = None, 0
+        previous, key, count = None, keys[0], 0
         for count, frame in enumerate(self._decoded(), start=1):
-            key = frame.pts if self._clock.by_pts and frame.pts is not None else keys[min(count, len(keys)) - 1]
+            key = frame.pts if by_pts and frame.pts is not None else keys[min(count, len(keys)) - 1]
             while queue and keys[queue[-1]] <= key:
                 shown = frame if previous is None or keys[queue[-1]] == key else previous
                 yield int(queue.pop()), shown
             if not queue:
                 return
             previous = frame
-        if queue:
+        if queue and (previous is None or not by_pts or self._seconds(keys[queue[0]] - key) > FROZEN_SECONDS):
             raise VideoError(self.path, "decode", f"decoding ended after {count} of {len(keys)} frames")
+        for index in reversed(queue):
+            yield int(index), previous
+
+    def _seconds(self, ticks: int) -> float:
+        clock = self._clock
+        return float(ticks * clock.times[-1] / max(clock.keys[-1] - clock.keys[0], 1))
 
     @cached_property
     def _clock(self) -> FrameClock:

@@ -295,11 +295,17 @@ def test_a_packet_without_a_frame_shows_the_frame_before(tmp_path):
 @pytest.mark.parametrize("by_pts", [True, False])
 def test_a_stream_that_ends_early_is_an_error(tmp_path, by_pts):
     video = VideoReader(grey_video(tmp_path / "a.mp4", 3))
-    video.__dict__["_clock"] = clock([9000 * index for index in range(5)], by_pts)
+    video.__dict__["_clock"] = clock([9000 * index for index in range(9)], by_pts)
     assert video.frames([2]).shape[0] == 1
-    with pytest.raises(VideoError, match="ended after 3 of 5 frames") as error:
-        video.frames([2, 4])
+    with pytest.raises(VideoError, match="ended after 3 of 9 frames") as error:
+        video.frames([2, 8])
     assert error.value.stage == "decode"
+
+
+def test_a_lost_last_packet_holds_the_last_frame(tmp_path):
+    video = VideoReader(grey_video(tmp_path / "a.mp4", 3, step=50))
+    video.__dict__["_clock"] = clock([9000 * index for index in range(5)], by_pts=True)
+    assert greys(video.frames([1, 3, 4])) == pytest.approx([50, 100, 100], abs=2)
 
 
 def test_threads_change_nothing(shared_data):
