@@ -1,10 +1,12 @@
 """The graph programs over a small corpus: what they write, what they skip, what they say."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from launch import launch
 
 from graphs import (
     action_spatio_temporal_graph_feature_extractor,
@@ -101,6 +103,21 @@ def test_second_run_makes_only_what_is_new(corpus):
     after = store(corpus, "GBased_temporal")
     assert after.ids == IDS
     np.testing.assert_array_equal(after["a-1"]["temporal"], before)
+
+
+def test_two_processes_share_the_videos(corpus):
+    launch(Path(temporal_similarity_graph.__file__), "--data_root", corpus, "--device", "cpu", processes=2)
+    shared = store(corpus, "GBased_temporal")
+    folder = corpus / "features" / "tiny"
+    assert shared.ids == IDS
+    assert sorted(path.name for path in folder.glob("*temporal*")) == [
+        "small_GBased_temporal.hdf5",
+        "small_GBased_temporal.manifest.jsonl",
+    ]
+    assert len(Manifest(manifest_path(folder, "small", "GBased_temporal")).latest()) == len(IDS)
+    assert run(temporal_similarity_graph, corpus, "--resume", "0") == 0
+    for name in IDS:
+        np.testing.assert_array_equal(shared[name]["temporal"], store(corpus, "GBased_temporal")[name]["temporal"])
 
 
 def test_dry_run_writes_nothing(corpus, caplog):
