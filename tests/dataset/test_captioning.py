@@ -1,12 +1,8 @@
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parent))
 from caption_corpus import make_corpus, video_name
 
 from dataset import READERS
