@@ -123,8 +123,8 @@ def test_two_processes_train_the_same_captioner(corpus, tmp_path):
     assert main.main(train_words(corpus, tmp_path / "one", *flags)) == 0
     one, two = (load_checkpoint(tmp_path / name / "last") for name in ("one", "two"))
     assert two.training["cut"]["processes"] == 2
-    for key, value in one.metrics["history"][0].items():
-        assert two.metrics["history"][0][key] == pytest.approx(value, abs=1e-4), key
+    for key in ("train/loss", "train/l2r", "train/r2l"):
+        assert two.metrics["history"][0][key] == pytest.approx(one.metrics["history"][0][key], abs=1e-4)
     # AdamW brings a gradient that is rounding only to full size, so single weights may part, their means may not.
     parted = {name: float((value - two.tensors[name]).abs().mean()) for name, value in one.tensors.items()}
     assert max(value for name, value in parted.items() if not name.endswith("key.bias")) < 1e-5

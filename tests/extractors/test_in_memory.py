@@ -1,0 +1,140 @@
+"""From video files to a trained captioner, and from one file to its caption without files in between."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import main
+from extractors import extract
+from extractors.in_memory import FileCaptioner, expand
+from model.backbone.clip import CLIP, small_config
+from model.backbone.i3d import I3D
+from pretrained.backbones import describe
+from utility.checkpoint import save_checkpoint
+from utility.feature_store import FeatureStore
+from utility.video_writer import write_video
+
+CLIPS = 12
+COLORS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (40, 40, 220)}
+
+
+def make_backbone(folder, seed):
+    torch.manual_seed(seed)
+    config = small_config(
+        embed_dim=32, vision_width=32, vision_layers=1, vision_heads=2, stem=(8, 16, 32), text_layers=1
+    )
+    described = describe(config, f"tiny{seed}", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    tensors = CLIP(config).state_dict()
+    save_checkpoint(folder, tensors=tensors, config={"backbone": described, "trained_on": ["a ball 2", "a ball 11"]})
+    return folder
+
+
+def make_action_network(folder):
+    torch.manual_seed(5)
+    config = {"width": 0.0625, "pool": None, "resize": 32, "size": 32, "num_classes": 4}
+    network = I3D(4, width=config["width"], pool=None)
+    save_checkpoint(folder, tensors=network.state_dict(), config={"action_network": config})
+    return folder
+
+
+def clip(number):
+    color = list(COLORS.values())[number % 3]
+    frames = np.full((20, 48, 64, 3), 90, np.uint8)
+    for t in range(20):
+        frames[t, 10:34, 2 * t : 2 * t + 20] = color
+    return frames
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A corpus with features and a captioner trained on them, through the programs."""
+    root = tmp_path_factory.mktemp("films")
+    videos, sentences = [], []
+    for i in range(CLIPS):
+        name = f"a ball {i}"
+        (root / "videos").mkdir(exist_ok=True)
+        write_video(root / f"videos/{name}.mp4", clip(i), 10)
+        videos.append({"video_id": name, "split": "train" if i < 9 else "val" if i < 10 else "test"})
+        sentences.append({"video_id": name, "caption": f"a {list(COLORS)[i % 3]} thing moves"})
+    (root / "metadata").mkdir()
+    (root / "metadata/captions.json").write_text(json.dumps({"videos": videos, "sentences": sentences}))
+    places = ["--backbone", str(make_backbone(root / "clip", 0))]
+    places += ["--action_network", str(make_action_network(root / "i3d"))]
+    data = ["--data_root", str(root), "--device", "cpu"]
+    sampling = ["--slots", "4", "--rate", "2", "--patch", "2", "--decode_workers", "0"]
+    assert extract.main([*data, *places, *sampling]) == 0
+    words = ["--model_name", "films_GBased+videomask", "--do_train", *data, *places, "--epochs", "12", "--lr", "3e-3"]
+    words += [
+        "--batch_size",
+        "9",
+        "--captions_per_video",
+        "1",
+        "--output_dir",
+        str(root / "run"),
+        "--tokenizer",
+        "nltk",
+    ]
+    with pytest.MonkeyPatch.context() as patch:
+        from utility import caption_tokens
+
+        patch.setenv("PATH", "")
+        caption_tokens.java_problem.cache_clear()
+        assert main.main(words) == 0
+        caption_tokens.java_problem.cache_clear()
+    return root
+
+
+def test_a_file_gets_the_graph_and_the_caption_of_its_features(trained):
+    captioner = FileCaptioner(trained / "run/best", device="cpu")
+    said = json.loads((trained / "run/test_predictions.json").read_text())
+    (store_path,) = trained.glob("features/*/*_GBased_graph.hdf5")
+    store = FeatureStore(store_path)
+    for name, caption in said.items():
+        path = trained / f"videos/{name}.mp4"
+        graph, stored = captioner.graph(path), store[name]
+        assert graph.keys() == stored.keys()
+        for key, value in stored.items():
+            np.testing.assert_allclose(graph[key].astype(float), value.astype(float), atol=2e-3, err_msg=key)
+        assert captioner.caption(path).caption == caption
+
+
+def test_scores_name_the_test_videos_that_the_backbone_has_seen(trained):
+    scores = json.loads((trained / "run/test_scores.json").read_text())
+    assert any("trained on 1 of the test videos" in note for note in scores["notes"])
+
+
+def test_the_program_captions_files_and_folders_and_survives_broken_ones(trained, tmp_path, capsys):
+    broken = tmp_path / "broken \u72ac.mp4"
+    broken.write_bytes(b"no video")
+    words = ["--caption", str(broken), str(tmp_path / "absent.mp4"), str(trained / "videos"), "--device", "cpu"]
+    words += ["--checkpoint", str(trained / "run/best"), "--beam", "2"]
+    assert main.main([*words, "--json", "--output_dir", str(tmp_path / "out")]) == 0
+    out, err = capsys.readouterr()
+    printed = json.loads(out)
+    assert printed == json.loads((tmp_path / "out/captions.json").read_text())
+    captions = printed["captions"]
+    assert len(captions) == CLIPS + 2
+    assert [entry["stage"] for entry in captions[:2]] == ["open", "open"]
+    assert all(entry["caption"] is None and entry["cause"] for entry in captions[:2])
+    assert all(isinstance(entry["caption"], str) for entry in captions[2:])
+    assert "broken \u72ac.mp4: open: " in err
+    assert main.main(words[:3] + words[4:]) == 1  # nothing but the two bad files
+    assert capsys.readouterr().out == ""
+
+
+def test_another_network_is_refused_by_name(trained, tmp_path, capsys):
+    other = make_backbone(tmp_path / "other", 1)
+    words = ["--caption", "a.mp4", "--checkpoint", str(trained / "run/best"), "--device", "cpu"]
+    assert main.main([*words, "--backbone", str(other)]) == 2
+    message = capsys.readouterr().err
+    assert "trained with the backbone tiny0" in message and "this is tiny1" in message and "--backbone PATH" in message
+
+
+def test_a_folder_stands_for_the_videos_below_it(trained, tmp_path):
+    (tmp_path / "x").mkdir()
+    for name in ("b.mp4", "x/a.mkv", "x/note.txt"):
+        (tmp_path / name).touch()
+    found = [str(path.relative_to(tmp_path)) for path in expand([str(tmp_path), str(tmp_path / "gone.mp4")])]
+    assert found == ["b.mp4", "x/a.mkv", "gone.mp4"]
