@@ -117,10 +117,13 @@ def _from_checkpoint(folder: Path) -> ActionNetwork:
     if missing := [key for key in CONFIG_KEYS if key not in config]:
         raise ValueError(f"{folder}: `action_network` of config.json lacks {', '.join(missing)}")
     model = I3D(num_classes=config["num_classes"], width=config["width"], pool=config["pool"])
-    load_tensors(model, checkpoint.tensors, str(folder))
+    # A network trained with captions (`model.retrieval.ActionText`) is stored with its text tower.
+    own = {key.removeprefix("i3d."): value for key, value in checkpoint.tensors.items() if key.startswith("i3d.")}
+    tensors = own or checkpoint.tensors
+    load_tensors(model, tensors, str(folder))
     name = folder.parent.name if folder.name in ("best", "last") else folder.name
     length = config.get("length", PUBLISHED["length"])
-    return ActionNetwork(model, name, tensors_hash(checkpoint.tensors), config["resize"], config["size"], length)
+    return ActionNetwork(model, name, tensors_hash(tensors), config["resize"], config["size"], length)
 
 
 def with_counters(model: I3D, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -158,14 +158,13 @@ class VisionTower(nn.Module):
         return self.transformer(self.embed(pixels, videos, prompts), prompts)
 
 
-class CLIP(nn.Module):
-    """Both towers. With no prompt they compute what OpenAI's code and open_clip compute."""
+class TextTower(nn.Module):
+    """The text half of CLIP, its modules at the top level as in OpenAI's state dicts, and the temperature."""
 
     def __init__(self, config: CLIPConfig):
         super().__init__()
         width = config.text_width
         self.config = config
-        self.visual = VisionTower(config)
         self.transformer = Transformer(
             width, config.text_layers, config.text_heads, int(width * config.mlp_ratio), config.activation
         )
@@ -178,36 +177,6 @@ class CLIP(nn.Module):
         nn.init.normal_(self.positional_embedding, std=0.01)
         nn.init.normal_(self.text_projection, std=width**-0.5)
         self.transformer.initialise()
-
-    @classmethod
-    def from_state_dict(cls, tensors: Mapping[str, Tensor], activation: str = "quick_gelu", **changes) -> CLIP:
-        """A float32 model with the sizes and weights of a state dict.
-
-        Heads are taken to be one per 64 channels unless `vision_heads` or `text_heads` says otherwise.
-
-        Raises:
-            ValueError: the tensors are not a CLIP with a transformer vision tower, or some are missing or left over.
-        """
-        model = cls(config_of(tensors, activation, **changes))
-        dropped = {"input_resolution", "context_length", "vocab_size", "attn_mask", "visual.position_ids"}
-        tensors = {name: tensor for name, tensor in tensors.items() if name not in dropped}
-        missing, unexpected = model.load_state_dict(tensors, strict=False)
-        if missing or unexpected:
-            raise ValueError(f"weights do not fit; missing: {sorted(missing)}, unexpected: {sorted(unexpected)}")
-        return model
-
-    def image_tokens(self, pixels: Tensor, prompts: Sequence = (), videos: int | None = None) -> Tensor:
-        """All tokens after the last block, normed and projected: [N, n, E], class token first."""
-        return self.visual.project(self.visual(pixels, videos, prompts).frames)
-
-    def encode_image(self, pixels: Tensor, prompts: Sequence = (), videos: int | None = None) -> Tensor:
-        """Class-token feature of every picture, not normalised.
-
-        Shapes:
-            pixels: [N, 3, R, R] normalised; `videos`: how many videos the N frames belong to, in order (default N)
-            returns [N, E]
-        """
-        return self.visual.project(self.visual(pixels, videos, prompts).frames[:, 0])
 
     def embed_text(self, ids: Tensor, prompts: Sequence = ()) -> Tokens:
         """Word tokens that enter the first text block; the end token is the largest id of a row."""
@@ -245,6 +214,44 @@ class CLIP(nn.Module):
         """Final norm and projection: [..., W] to [..., E]."""
         tokens = self.ln_final(tokens) if final_norm else tokens
         return tokens @ self.text_projection.to(tokens.dtype)
+
+
+class CLIP(TextTower):
+    """Both towers. With no prompt they compute what OpenAI's code and open_clip compute."""
+
+    def __init__(self, config: CLIPConfig):
+        super().__init__(config)
+        self.visual = VisionTower(config)
+
+    @classmethod
+    def from_state_dict(cls, tensors: Mapping[str, Tensor], activation: str = "quick_gelu", **changes) -> CLIP:
+        """A float32 model with the sizes and weights of a state dict.
+
+        Heads are taken to be one per 64 channels unless `vision_heads` or `text_heads` says otherwise.
+
+        Raises:
+            ValueError: the tensors are not a CLIP with a transformer vision tower, or some are missing or left over.
+        """
+        model = cls(config_of(tensors, activation, **changes))
+        dropped = {"input_resolution", "context_length", "vocab_size", "attn_mask", "visual.position_ids"}
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in dropped}
+        missing, unexpected = model.load_state_dict(tensors, strict=False)
+        if missing or unexpected:
+            raise ValueError(f"weights do not fit; missing: {sorted(missing)}, unexpected: {sorted(unexpected)}")
+        return model
+
+    def image_tokens(self, pixels: Tensor, prompts: Sequence = (), videos: int | None = None) -> Tensor:
+        """All tokens after the last block, normed and projected: [N, n, E], class token first."""
+        return self.visual.project(self.visual(pixels, videos, prompts).frames)
+
+    def encode_image(self, pixels: Tensor, prompts: Sequence = (), videos: int | None = None) -> Tensor:
+        """Class-token feature of every picture, not normalised.
+
+        Shapes:
+            pixels: [N, 3, R, R] normalised; `videos`: how many videos the N frames belong to, in order (default N)
+            returns [N, E]
+        """
+        return self.visual.project(self.visual(pixels, videos, prompts).frames[:, 0])
 
 
 def config_of(tensors: Mapping[str, Tensor], activation: str = "quick_gelu", **changes) -> CLIPConfig:
