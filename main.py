@@ -102,6 +102,8 @@ class Session:
     def features(self, split: str) -> Any:
         from dataset.captioning import GraphFeatures
 
+        if not self.corpus.ids(split):
+            raise ValueError(f"{self.corpus.name} has no {split} videos; its annotation must give them that split")
         seed = self.args.seed if self.args.shuffle_videos else None
         ids = self.corpus.ids(split)
         features = GraphFeatures(
@@ -232,6 +234,9 @@ class Session:
         from utility.caption_scores import score
 
         args, split = self.args, self.split
+        if args.do_train and not self.corpus.ids(split):
+            log.warning("there are no %s videos to score; the captioner is in %s", split, self.output / "best")
+            return
         features = self.features(split)
         said = self.caption(model, features, features.ids, args.beam)
         references = {k: v for k, v in self.corpus.references(split).items() if k in said}

@@ -51,7 +51,9 @@ class CaptionerArguments:
 
     model_size: Literal["small", "published"] | None = flag(None, "published for MSVD and MSR-VTT, else small")
     attention: int = flag(1, "how +rel rows are encoded: 1 self-attention, 2 with positions, 3 feed-forward only")
-    compat: str = flag("", "reference, or published behaviours to bring back, separated by commas")
+    compat: list[str] = field(
+        default_factory=list, metadata={"help": "published behaviours to bring back: reference (all), or some of them"}
+    )
     dropout: float = flag(0.1, "dropout of the network")
     epochs: int | None = flag(None, "MSVD 30, MSR-VTT 25, else 20")
     batch_size: int | None = flag(None, "captions per optimiser step over all processes: MSVD 64, MSR-VTT 128, else 80")
@@ -81,6 +83,7 @@ class CaptionerArguments:
     )
 
     def __post_init__(self):
+        self.compat = [name for word in self.compat for name in word.split(",") if name]
         if not (self.do_train or self.do_eval or self.caption):
             raise ValueError("nothing to do: give --do_train, --do_eval or --caption FILE ...")
         if self.caption and not self.checkpoint:

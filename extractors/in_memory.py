@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -127,12 +127,8 @@ class FileCaptioner:
                 f"The captioner was trained on {nodes.get('stage')}, which cannot be made from a single file; it needs "
                 "grid nodes (GBased)"
             )
-        clip = load_backbone(_place("backbone", backbone, weights, nodes["backbone"]["name"]), self.device)
-        _same_network("backbone", clip, nodes["backbone"])
-        network = load_i3d(
-            _place("action_network", action_network, weights, actions["action_network"]["name"]), self.device
-        )
-        _same_network("action network", network, actions["action_network"])
+        clip = self._load("backbone", load_backbone, backbone, weights, nodes["backbone"])
+        network = self._load("action_network", load_i3d, action_network, weights, actions["action_network"])
         half = self.device.type == "cuda"
         return [
             GridNodes(
@@ -150,6 +146,29 @@ class FileCaptioner:
             ),
         ]
 
+    def _load(
+        self,
+        kind: str,
+        load: Callable[[str, torch.device], Any],
+        given: str | None,
+        recorded: dict[str, str],
+        trained: dict[str, str],
+    ) -> Any:
+        """The network of the flag, else of the path that the training noted, else of its name, if it is the same."""
+        try:
+            network = load(given or recorded.get(kind) or trained["name"], self.device)
+        except FileNotFoundError as error:
+            raise FileNotFoundError(
+                f"{error}. The captioner needs the {kind} {trained['name']} ({trained['hash']}): give it with "
+                f"--{kind} PATH"
+            ) from error
+        if network.hash != trained["hash"]:
+            raise ValueError(
+                f"The captioner was trained with the {kind} {trained['name']} ({trained['hash']}), this is "
+                f"{network.name} ({network.hash}). Give the right one with --{kind} PATH"
+            )
+        return network
+
     def _check_settings(self, settings: dict[str, Any]) -> None:
         for extractor, part in zip(self.extractors, ("nodes", "actions"), strict=True):
             was = flatten(settings[part])
@@ -163,23 +182,6 @@ class FileCaptioner:
 def _sampling(nodes: dict[str, Any]) -> dict[str, Any]:
     rate = nodes["rate"]
     return {"rule": nodes["sampling"], "slots": nodes["slots"], **({} if rate is None else {"rate": rate})}
-
-
-def _place(kind: str, given: str | None, weights: dict[str, Any], name: str) -> str:
-    """Where a network is: the flag, else the path of the training if it still exists, else its name."""
-    recorded = weights.get(kind)
-    if given or (recorded and Path(recorded).exists()):
-        return given or recorded
-    return recorded or name
-
-
-def _same_network(kind: str, network: Any, trained: dict[str, Any]) -> None:
-    if network.hash != trained["hash"]:
-        flag = "--" + kind.replace(" ", "_")
-        raise ValueError(
-            f"The captioner was trained with the {kind} {trained['name']} ({trained['hash']}), this is {network.name} "
-            f"({network.hash}). Give the right one with {flag} PATH"
-        )
 
 
 def _as_stored(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,6 +1,7 @@
 """From video files to a trained captioner, and from one file to its caption without files in between."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -130,6 +131,17 @@ def test_another_network_is_refused_by_name(trained, tmp_path, capsys):
     assert main.main([*words, "--backbone", str(other)]) == 2
     message = capsys.readouterr().err
     assert "trained with the backbone tiny0" in message and "this is tiny1" in message and "--backbone PATH" in message
+
+
+def test_a_network_that_is_gone_is_asked_for_by_flag(trained, tmp_path, capsys):
+    shutil.copytree(trained / "run/best", tmp_path / "best")
+    config = json.loads((tmp_path / "best/config.json").read_text())
+    config["weights"] = {"backbone": str(tmp_path / "moved")}
+    (tmp_path / "best/config.json").write_text(json.dumps(config))
+    words = ["--caption", "a.mp4", "--checkpoint", str(tmp_path / "best"), "--device", "cpu"]
+    assert main.main(words) == 2
+    message = capsys.readouterr().err
+    assert "moved" in message and "needs the backbone tiny0" in message and "--backbone PATH" in message
 
 
 def test_a_folder_stands_for_the_videos_below_it(trained, tmp_path):
