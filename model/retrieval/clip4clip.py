@@ -144,6 +144,16 @@ class CLIP4Clip(nn.Module):
             return self.similarity_dense(self.cross(text, frames.float(), mask)).squeeze(-1)
         return self._cosines(normalize(text, dim=-1), self.pool(frames, mask))
 
+    @torch.no_grad()
+    def similarity_matrix(self, text: Tensor, frames: Tensor, mask: Tensor, block: int = 64) -> Tensor:
+        """`similarity` of many texts and videos, block by block, every video pooled once; [A, B]."""
+        if self.header == "tightTransf":
+            parts = zip(frames.split(block), mask.split(block), strict=True)
+            columns = [torch.cat([self.similarity(t, f, m) for t in text.split(block)]) for f, m in parts]
+            return torch.cat(columns, 1)
+        pooled = [self.pool(f, m) for f, m in zip(frames.split(block), mask.split(block), strict=True)]
+        return self._cosines(normalize(text.float(), dim=-1), torch.cat(pooled))
+
     def _cosines(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Scaled products of unit vectors, in float32 also under autocast: bfloat16 would tie close candidates."""
         with torch.autocast(rows.device.type, enabled=False):

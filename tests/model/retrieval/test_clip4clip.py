@@ -131,3 +131,16 @@ def test_wrong_settings_are_named(batch):
         model.pool(torch.ones(1, 3, 32), torch.ones(1, 3))
     with pytest.raises(ValueError, match="no vector per video"):
         build("tightTransf").pool(torch.ones(1, 3, 32), torch.ones(1, 3))
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_blocks_give_the_whole_matrix(header, batch):
+    model = build(header)
+    ids, frames, mask = batch
+    text, video = model.encode_text(ids), model.encode_video(frames)
+    torch.testing.assert_close(
+        model.similarity_matrix(text, video, mask, block=3),
+        model.similarity(text, video, mask).detach(),
+        rtol=1e-4,
+        atol=1e-5,
+    )

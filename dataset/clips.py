@@ -1,0 +1,194 @@
+"""Pairs of a clip and a caption for retrieval: frames, augmentation, batches.
+
+Shape letters: B pairs, T frames of a clip, n frames that a video has, R resolution in pixels, L word positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from dataset.clip_frames import ClipFrames, log
+from utility.clip_text import ClipTokenizer
+from utility.images import resize
+from utility.sampling import thin
+from utility.video import VideoError
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What training does to the frames of a clip. The defaults do nothing.
+
+    Attributes:
+        random_frames: draw the frames of a clip instead of taking evenly spread ones.
+        crop_min, crop_max: range of the edge of a random square, as a share of the picture's.
+        whole_share: share of squares that stay whole all the same.
+        crop_each_frame: a square per frame instead of one per clip.
+    """
+
+    random_frames: bool = False
+    crop_min: float = 1.0
+    crop_max: float = 1.0
+    whole_share: float = 0.0
+    crop_each_frame: bool = False
+
+    def __post_init__(self):
+        if not 0 < self.crop_min <= self.crop_max <= 1:
+            raise ValueError(f"crops need 0 < crop_min <= crop_max <= 1, got {self.crop_min} and {self.crop_max}")
+
+
+def choose_frames(count: int, frames: int, random: bool) -> np.ndarray:
+    """Ascending positions of at most `frames` of `count` pictures, evenly spread or drawn."""
+    if random and count > frames:
+        return np.sort(np.random.permutation(count)[:frames])
+    return thin(count, frames)
+
+
+def crop(frames: Tensor, resolution: int, how: Augmentation) -> Tensor:
+    """Frames [T, 3, S, S] cut and resized to [T, 3, R, R] uint8."""
+    if how.crop_min >= 1:
+        return resize(frames, resolution, resolution)
+    if how.crop_each_frame:
+        return torch.cat([_crop_once(frame[None], resolution, how) for frame in frames])
+    return _crop_once(frames, resolution, how)
+
+
+def _crop_once(frames: Tensor, resolution: int, how: Augmentation) -> Tensor:
+    edge = frames.shape[-1]
+    side = edge
+    if np.random.random() >= how.whole_share:
+        side = max(1, round(edge * np.random.uniform(how.crop_min, how.crop_max)))
+    top, left = np.random.randint(0, edge - side + 1, 2)
+    return resize(frames[..., top : top + side, left : left + side], resolution, resolution, "bilinear")
+
+
+def pad_clip(frames: Tensor, length: int) -> tuple[Tensor, Tensor]:
+    """A clip [n, ...] padded with zeros to [T, ...] and its mask [T] int64."""
+    mask = torch.zeros(length, dtype=torch.int64)
+    mask[: len(frames)] = 1
+    if len(frames) < length:
+        frames = torch.cat([frames, frames.new_zeros(length - len(frames), *frames.shape[1:])])
+    return frames, mask
+
+
+@dataclass
+class ClipBatch:
+    """Pairs: frames [B, T, 3, R, R] uint8, mask [B, T], ids [B, L], and the names of the videos."""
+
+    frames: Tensor
+    mask: Tensor
+    ids: Tensor
+    names: list[str]
+
+    def to(self, device: torch.device | str) -> ClipBatch:
+        tensors = (getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)[:3])
+        return ClipBatch(*tensors, self.names)
+
+    def pin_memory(self) -> ClipBatch:
+        return ClipBatch(self.frames.pin_memory(), self.mask.pin_memory(), self.ids.pin_memory(), self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+class ClipPairs(Dataset):
+    """Training pairs. An item is a video with one of its captions, drawn anew each time, or every (video, caption).
+
+    Random draws come from NumPy's generator, which the loader seeds per batch.
+
+    Args:
+        frames: pictures of the videos.
+        captions: raw captions by id; videos without pictures or captions are left out.
+        every_sentence: one item per caption instead of one per video.
+
+    Raises:
+        ValueError: no pair is left.
+    """
+
+    def __init__(
+        self,
+        frames: ClipFrames,
+        captions: Mapping[str, Sequence[str]],
+        tokenizer: ClipTokenizer,
+        max_frames: int,
+        max_words: int,
+        resolution: int,
+        augmentation: Augmentation | None = None,
+        every_sentence: bool = False,
+    ):
+        self.frames, self.max_frames, self.resolution = frames, max_frames, resolution
+        self.augmentation = augmentation or Augmentation()
+        self.names = [name for name in frames.ids if captions.get(name)]
+        if not self.names:
+            raise ValueError("no training video has both frames and a caption")
+        self.ids = {name: tokenizer.pack(captions[name], max_words)[0] for name in self.names}
+        self.items: list[tuple[str, int | None]] = [(name, None) for name in self.names]
+        if every_sentence:
+            self.items = [(name, i) for name in self.names for i in range(len(self.ids[name]))]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, str]:
+        name, caption = self.items[index]
+        try:
+            frames = self.frames[name]
+        except VideoError as error:  # without a cache, a broken video shows only now; its neighbour takes its place
+            log.warning("%s; another video takes its place", error)
+            self.frames.failed[name] = str(error)
+            if all(other in self.frames.failed for other in self.names):
+                raise
+            return self[(index + 1) % len(self)]
+        ids = self.ids[name]
+        row = np.random.randint(len(ids)) if caption is None else caption
+        how = self.augmentation
+        clip = frames[torch.from_numpy(choose_frames(len(frames), self.max_frames, how.random_frames))]
+        return *pad_clip(crop(clip, self.resolution, how), self.max_frames), ids[row], name
+
+    @staticmethod
+    def collate(items: Sequence[tuple[Tensor, Tensor, Tensor, str]]) -> ClipBatch:
+        frames, mask, ids, names = zip(*items, strict=True)
+        return ClipBatch(torch.stack(frames), torch.stack(mask), torch.stack(ids), list(names))
+
+
+class EvaluationClips:
+    """Videos and all their captions, each once.
+
+    Attributes:
+        names: videos with a caption that can be read (without a cache: that are there).
+        ids, video_of_text: rows of all captions [A, L] and the number of the video that each belongs to [A].
+    """
+
+    def __init__(
+        self,
+        frames: ClipFrames,
+        captions: Mapping[str, Sequence[str]],
+        tokenizer: ClipTokenizer,
+        max_frames: int,
+        max_words: int,
+        resolution: int,
+    ):
+        self.frames, self.max_frames, self.resolution = frames, max_frames, resolution
+        self.names = [name for name in frames.ids if captions.get(name)]
+        if not self.names:
+            raise ValueError("no video of this split has both frames and a caption")
+        self.ids = torch.cat([tokenizer.pack(captions[name], max_words)[0] for name in self.names])
+        self.video_of_text = np.repeat(np.arange(len(self.names)), [len(captions[name]) for name in self.names])
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor] | None:
+        """(frames [T, 3, R, R] uint8, mask [T]) of a video, None if it turns out to be unreadable."""
+        try:
+            frames = self.frames[self.names[index]]
+        except VideoError as error:
+            log.warning("%s; left out of the evaluation", error)
+            return None
+        clip = frames[torch.from_numpy(thin(len(frames), self.max_frames))]
+        return pad_clip(resize(clip, self.resolution, self.resolution), self.max_frames)
