@@ -11,6 +11,7 @@ from launch import ROOT, launch
 import main
 from dataset.caption_settings import parse_model_name
 from utility.checkpoint import load_checkpoint
+from utility.feature_store import FeatureWriter, feature_path
 
 SMALL = ["--batch_size", "18", "--captions_per_video", "3", "--tokenizer", "nltk", "--device", "cpu"]
 
@@ -130,6 +131,24 @@ def test_two_processes_train_the_same_captioner(corpus, tmp_path):
     assert max(value for name, value in parted.items() if not name.endswith("key.bias")) < 1e-5
     said = [json.loads((tmp_path / name / "test_predictions.json").read_text()) for name in ("one", "two")]
     assert said[0].keys() == said[1].keys()
+
+
+@pytest.mark.parametrize("features", ["GBased+rel", "GBased+OFeat+rel"])
+def test_relations_and_objects_reach_the_network(tmp_path, features):
+    root = make_corpus(tmp_path / "more", count=30)
+    rng = np.random.default_rng(0)
+    for feature, name, width in (("rel", "rel", 6), ("OFeat", "objects", 9)):
+        with FeatureWriter(feature_path(root / "features/tiny", "more", feature), {"kind": feature}) as writer:
+            for i in range(30):
+                writer.write(video_name(i), {name: rng.normal(size=(i % 25, width)).astype(np.float32)})
+            writer.finish()
+    words = train_words(root, tmp_path / "run", "--epochs", "1")
+    words[1] = f"more_{features}+videomask"
+    assert main.main(words) == 0
+    config = load_checkpoint(tmp_path / "run/best").config
+    assert config["captioner"]["rel_dim"] == 6
+    assert config["captioner"]["object_dim"] == (9 if "OFeat" in features else 0)
+    assert config["features"]["others"]["rel"] == {"kind": "rel"}
 
 
 def test_a_dry_run_leaves_nothing_behind(corpus, tmp_path):
