@@ -144,6 +144,20 @@ def test_a_network_that_is_gone_is_asked_for_by_flag(trained, tmp_path, capsys):
     assert "moved" in message and "needs the backbone tiny0" in message and "--backbone PATH" in message
 
 
+def test_awkward_real_clips_get_a_caption_or_a_cause(trained, shared_data):
+    captioner = FileCaptioner(trained / "run/best", device="cpu", beam=1)
+    results = {path.name: captioner.caption(path) for path in expand([str(shared_data / "videos/edge")])}
+    assert {name: result.stage for name, result in results.items() if result.caption is None} == {
+        "audio_only.mp4": "stream",
+        "corrupt_midway.mp4": "decode",
+        "empty.mp4": "open",
+        "truncated.mp4": "open",
+        "undecodable.mp4": "decode",
+        "unopenable.mp4": "open",
+    }
+    assert len(results) == 15
+
+
 def test_a_folder_stands_for_the_videos_below_it(trained, tmp_path):
     (tmp_path / "x").mkdir()
     for name in ("b.mp4", "x/a.mkv", "x/note.txt"):
