@@ -61,7 +61,7 @@ class BackboneArguments:
     """The CLIP whose vision tower makes the features."""
 
     backbone: str = _flag(
-        "ViT-B-16",
+        "ViT-B-16-quickgelu",
         "an open_clip or OpenAI model whose weights are in pretrained/, a weight file, a CLIP4Clip checkpoint, a "
         "Hugging Face CLIP folder, or a checkpoint folder of this project",
     )

@@ -1,6 +1,6 @@
 """Whole-frame features: every sampled frame through the CLIP vision tower.
 
-    python extractors/clip4clip_theta_2_feature_extractor.py --dataset minimotion --backbone ViT-B-16
+    python extractors/clip4clip_theta_2_feature_extractor.py --dataset minimotion --backbone ViT-B-16-quickgelu
 
 Writes `theta2`: per video `frames` [S, D] (not normalised), `slot_mask` [S], `frame_index` [S].
 """
@@ -20,10 +20,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, weights = parse((ExtractionArguments, BackboneArguments), argv, description="Whole frames (theta 2).")
 
     # Only now: torch takes seconds to import, and --help or a misspelt flag should not wait for it.
-    from pretrained.backbones import load_backbone
-
     from extractors.clip_features import WholeFrames
     from extractors.program import run_program
+    from pretrained.backbones import load_backbone
 
     def build(device, precision):
         backbone = load_backbone(weights.backbone, device)

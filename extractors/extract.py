@@ -1,7 +1,7 @@
 """Every stage in one pass over each video, then the graphs: all that `main.py` loads.
 
-    python extractors/extract.py --dataset minimotion --backbone ViT-B-16
-    torchrun --nproc_per_node 4 extractors/extract.py --dataset msrvtt --backbone ViT-B-16
+    python extractors/extract.py --dataset minimotion --backbone ViT-B-16-quickgelu
+    torchrun --nproc_per_node 4 extractors/extract.py --dataset msrvtt --backbone ViT-B-16-quickgelu
     python extractors/extract.py --data_root my_videos --slots 8 --rate 2 --dry_run
 
 Writes what the single programs write, and to the same files: `GBased`, `theta2` and `actions`, then `GBased_spatial`,
@@ -32,11 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, weights, grid, action, what = parse(groups, argv, description="All features of a corpus, and its graphs.")
 
     # Only now: torch takes seconds to import, and --help or a misspelt flag should not wait for it.
-    from pretrained.backbones import load_backbone
-
     from extractors.action_features import ActionVectors
     from extractors.clip_features import GridNodes, WholeFrames
     from extractors.program import run_program
+    from pretrained.backbones import load_backbone
     from pretrained.i3d_weights import load_i3d
 
     def build(device, precision):

@@ -1,6 +1,6 @@
 """Grid nodes: overlapping tiles of every sampled frame through the CLIP vision tower.
 
-    python extractors/grid_node_theta_1_feature_extractor.py --dataset minimotion --backbone ViT-B-16
+    python extractors/grid_node_theta_1_feature_extractor.py --dataset minimotion --backbone ViT-B-16-quickgelu
     torchrun --nproc_per_node 4 extractors/grid_node_theta_1_feature_extractor.py --dataset msrvtt
 
 Writes `GBased`: per video `nodes` [S, P, D], `slot_mask` [S], `frame_index` [S], `frame_time` [S] (seconds).
@@ -22,10 +22,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, weights, grid = parse(groups, argv, description="Grid nodes (theta 1).")
 
     # Only now: torch takes seconds to import, and --help or a misspelt flag should not wait for it.
-    from pretrained.backbones import load_backbone
-
     from extractors.clip_features import GridNodes
     from extractors.program import run_program
+    from pretrained.backbones import load_backbone
 
     def build(device, precision):
         backbone = load_backbone(weights.backbone, device)

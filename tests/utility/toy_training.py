@@ -45,6 +45,10 @@ def build(dropout: float) -> nn.Module:
     return nn.Sequential(nn.Linear(6, 12), nn.Tanh(), nn.Dropout(dropout), nn.Linear(12, 1)).double()
 
 
+def parameters(model: nn.Module) -> torch.Tensor:
+    return torch.cat([p.detach().reshape(-1) for p in model.parameters()])
+
+
 def loss_sum(model, batch):
     """Sum over words of a squared error, the number of words, and one more number."""
     error = (model(batch["x"])[:, 0] - batch["x"].sum(dim=1)).square()
