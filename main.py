@@ -160,7 +160,7 @@ class Session:
             vocab_size=len(self.vocabulary),
             mode=FEATURES[self.features_name],
             attention=args.attention,
-            dropout=args.dropout,
+            **({} if args.dropout is None else {"dropout": args.dropout}),
             compat=args.compat,
         )
 

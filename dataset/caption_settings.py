@@ -54,7 +54,7 @@ class CaptionerArguments:
     compat: list[str] = field(
         default_factory=list, metadata={"help": "published behaviours to bring back: reference (all), or some of them"}
     )
-    dropout: float = flag(0.1, "dropout of the network")
+    dropout: float | None = flag(None, "dropout of the network; default: that of its size")
     epochs: int | None = flag(None, "MSVD 30, MSR-VTT 25, else 20")
     batch_size: int | None = flag(None, "captions per optimiser step over all processes: MSVD 64, MSR-VTT 128, else 80")
     micro_batch_size: int | None = flag(None, "captions per forward pass and process: MSVD and MSR-VTT 32")

@@ -41,14 +41,14 @@ def train_words(corpus, output, *more):
 @pytest.fixture(scope="module")
 def trained(corpus, tmp_path_factory):
     output = tmp_path_factory.mktemp("run")
-    assert main.main(train_words(corpus, output, "--epochs", "6", "--val_beam", "2")) == 0
+    assert main.main(train_words(corpus, output, "--epochs", "14", "--val_beam", "2")) == 0
     return output
 
 
 def test_training_learns_what_the_graphs_show_and_reports_it(corpus, trained):
     scores = json.loads((trained / "test_scores.json").read_text())
     said = json.loads((trained / "test_predictions.json").read_text())
-    assert scores["BLEU_4"] > 0.9 and scores["METEOR"] is None
+    assert scores["CIDEr"] > 3 and scores["METEOR"] is None
     assert list(said) == [video_name(i) for i in range(48, 60) if i != 58]
     expected = {
         "corpus": corpus.name, "split": "test", "num_videos": 11, "num_references": 33, "references": "raw",
@@ -85,14 +85,14 @@ def test_scoring_a_checkpoint_repeats_the_scores_and_every_flag_of_the_search_ac
 
 
 def test_a_captioner_of_shuffled_videos_learns_less(corpus, trained, tmp_path):
-    assert main.main(train_words(corpus, tmp_path, "--epochs", "6", "--shuffle_videos")) == 0
+    assert main.main(train_words(corpus, tmp_path, "--epochs", "14", "--shuffle_videos")) == 0
     blind, seeing = (json.loads((path / "test_scores.json").read_text()) for path in (tmp_path, trained))
     assert blind["shuffled_videos"] and blind["CIDEr"] < 0.5 * seeing["CIDEr"]
 
 
 def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(corpus, tmp_path):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    flags = ["--save_steps", "3", "--epochs", "2", "--micro_batch_size", "9"]
+    flags = ["--dropout", "0.1", "--save_steps", "3", "--epochs", "2", "--micro_batch_size", "9"]
     assert main.main(train_words(corpus, whole, *flags)) == 0
     kept = tmp_path / "kept"
     save, steps = main_save_last(), []
