@@ -97,6 +97,8 @@ class Session:
 
         args, sizes = self.args, self.tower.given()
         if args.from_nothing:
+            if args.linear_patch == "3d":
+                sizes.setdefault("stem", ())  # pictures enter a 3-D patch layer as they are
             clip = CLIP(small_config(**sizes, linear_patch=args.linear_patch))
             torch.nn.init.normal_(clip.token_embedding.weight, std=0.1)
             self.name, self.mean, self.std, self.trained_on = self.output.name, zoo.CLIP_MEAN, zoo.CLIP_STD, []

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
+from model.backbone.blocks import at_least_float32
 from model.backbone.clip import CLIP
 from model.retrieval.headers import CrossEncoder, FrameLSTM, FrameTransformer
 from model.retrieval.losses import Gather, alone, symmetric_cross_entropy, symmetric_cross_entropy_sum
@@ -115,7 +116,7 @@ class CLIP4Clip(nn.Module):
         Shapes:
             frames: [B, T, E]; mask: [B, T]; returns [B, E]
         """
-        frames = self._fuse(frames.float(), mask)
+        frames = self._fuse(at_least_float32(frames), mask)
         weight = mask[..., None].to(frames.dtype)
         mean = (normalize(frames, dim=-1) * weight).sum(1) / weight.sum(1).clamp(min=1)
         return normalize(mean, dim=-1)
@@ -139,9 +140,9 @@ class CLIP4Clip(nn.Module):
             text: [A, E] or [A, 1, E] from `encode_text`; frames: [B, T, E] from `encode_video`; mask: [B, T]
             returns [A, B]
         """
-        text = text.reshape(text.shape[0], -1).float()
+        text = at_least_float32(text.reshape(text.shape[0], -1))
         if self.header == "tightTransf":
-            return self.similarity_dense(self.cross(text, frames.float(), mask)).squeeze(-1)
+            return self.similarity_dense(self.cross(text, at_least_float32(frames), mask)).squeeze(-1)
         return self._cosines(normalize(text, dim=-1), self.pool(frames, mask))
 
     @torch.no_grad()
@@ -152,12 +153,12 @@ class CLIP4Clip(nn.Module):
             columns = [torch.cat([self.similarity(t, f, m) for t in text.split(block)]) for f, m in parts]
             return torch.cat(columns, 1)
         pooled = [self.pool(f, m) for f, m in zip(frames.split(block), mask.split(block), strict=True)]
-        return self._cosines(normalize(text.float(), dim=-1), torch.cat(pooled))
+        return self._cosines(normalize(at_least_float32(text), dim=-1), torch.cat(pooled))
 
     def _cosines(self, rows: Tensor, columns: Tensor) -> Tensor:
         """Scaled products of unit vectors, in float32 also under autocast: bfloat16 would tie close candidates."""
         with torch.autocast(rows.device.type, enabled=False):
-            return self.clip.logit_scale.exp() * rows.float() @ columns.float().T
+            return self.clip.logit_scale.exp() * at_least_float32(rows) @ at_least_float32(columns).T
 
     def loss(self, logits: Tensor) -> Tensor:
         """Mean of both directions' cross entropies of a square matrix, pairs on the diagonal."""
@@ -181,7 +182,7 @@ class CLIP4Clip(nn.Module):
             rows = self.similarity(text, all_frames, all_mask)
             columns = self.similarity(all_text, frames, mask).T
         else:
-            text, video = normalize(text.float(), dim=-1), self.pool(frames, mask)
+            text, video = normalize(at_least_float32(text), dim=-1), self.pool(frames, mask)
             rows, columns = self._cosines(text, gather(video)), self._cosines(video, gather(text))
         return symmetric_cross_entropy_sum(rows, columns, rank * count), rows
 

@@ -75,11 +75,12 @@ def test_parts_of_two_processes_add_up_to_the_whole(header, batch):
 def test_chunks_have_the_gradient_of_the_whole_batch(chunk, batch):
     gradients = []
     for size in (0, chunk):
-        model = build()
-        model(*batch, chunk=size)[0].backward()
+        model = build().double()
+        ids, frames, mask = batch
+        model(ids, frames.double(), mask, chunk=size)[0].backward()
         gradients.append({name: p.grad for name, p in model.named_parameters()})
     for name, gradient in gradients[0].items():
-        torch.testing.assert_close(gradient, gradients[1][name], msg=name)
+        torch.testing.assert_close(gradient, gradients[1][name], msg=lambda m, n=name: f"{n}: {m}")
 
 
 def test_frame_order_matters_to_sequence_headers_only(batch):

@@ -1,0 +1,165 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from colour_clips import COLOURS, make_colour_corpus
+from launch import launch
+
+from dataset.clip_frames import ClipFrames, FrameSettings, decode_frames
+from dataset.clips import Augmentation, ClipPairs, EvaluationClips, choose_frames, crop, pad_clip
+from utility.clip_text import ClipTokenizer
+from utility.random_state import seed_all
+from utility.video import VideoError
+
+SETTINGS = FrameSettings(slots=4, rate=4.0, size=16)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    root = make_colour_corpus(tmp_path_factory.mktemp("colours"), {"train": 1}, captions=3)
+    (root / "videos" / "broken.mp4").write_bytes(b"not a video")
+    return root
+
+
+@pytest.fixture(scope="module")
+def paths(root):
+    return {path.stem: path for path in sorted((root / "videos").iterdir())}
+
+
+@pytest.fixture(scope="module")
+def captions(root):
+    content = json.loads((root / "metadata" / "captions.json").read_text())
+    texts = {}
+    for sentence in content["sentences"]:
+        texts.setdefault(sentence["video_id"], []).append(sentence["caption"])
+    return texts | {"broken": ["never seen"]}
+
+
+@pytest.fixture(scope="module")
+def frames(paths):
+    return ClipFrames(paths, SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return ClipTokenizer()
+
+
+def test_cached_frames_are_the_decoded_ones(frames, paths):
+    for number, value in enumerate(COLOURS.values()):
+        name = f"clip{number}"
+        assert torch.equal(frames[name], decode_frames(paths[name], SETTINGS))
+        assert 3 <= len(frames[name]) <= 4 and frames[name].shape[1:] == (3, 16, 16)
+        assert (frames[name].float().mean((0, 2, 3)) - torch.tensor(value)).abs().max() < 12
+
+
+def test_a_broken_video_is_left_out_and_named(frames, caplog):
+    assert list(frames.failed) == ["broken"] and "broken" not in frames.ids
+    frames.report()
+    assert "broken.mp4: open" in caplog.text
+    with pytest.raises(ValueError, match=r"none of 1 videos can be read: .*broken\.mp4"):
+        ClipFrames({"broken": frames.paths["broken"]}, SETTINGS)
+
+
+def test_a_cache_file_serves_a_later_run_with_the_same_settings(paths, frames, tmp_path, monkeypatch):
+    first = ClipFrames(paths, SETTINGS, folder=tmp_path)
+    assert all(torch.equal(first[name], frames[name]) for name in frames.ids)
+    monkeypatch.setattr("dataset.clip_frames.decode_frames", lambda *_: pytest.fail("decoded again"))
+    again = ClipFrames(paths, SETTINGS, folder=tmp_path)
+    assert again.failed == first.failed
+    assert all(torch.equal(again[name], frames[name]) for name in frames.ids)
+    with pytest.raises(pytest.fail.Exception):
+        ClipFrames(paths, FrameSettings(slots=4, rate=4.0, size=8), folder=tmp_path)
+
+
+def test_processes_fill_one_file_together(root, tmp_path):
+    script = tmp_path / "fill.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\n"
+        "from dataset.clip_frames import ClipFrames, FrameSettings\nfrom utility.distributed import start\n"
+        "dist = start('cpu')\n"
+        "paths = {p.stem: p for p in sorted(Path(sys.argv[1]).iterdir())}\n"
+        "frames = ClipFrames(paths, FrameSettings(4, 4.0, 16), folder=Path(sys.argv[2]), dist=dist)\n"
+        "print(sorted(frames.failed), sum(int(frames[name].sum()) for name in frames.ids))\n"
+        "dist.stop()\n"
+    )
+    printed = launch(script, root / "videos", tmp_path / "cache", processes=2)
+    alone = launch(script, root / "videos", tmp_path / "other")
+    assert printed[0] == printed[1] == alone[0]
+    assert printed[0].startswith("['broken'] ")
+
+
+def test_without_a_cache_frames_come_from_the_file(paths, captions, frames, tokenizer, caplog):
+    live = ClipFrames(paths, SETTINGS, cache=False)
+    assert torch.equal(live["clip0"], frames["clip0"])
+    with pytest.raises(VideoError):
+        live["broken"]
+    pairs = ClipPairs(live, captions, tokenizer, 2, 8, 16)
+    assert pairs[pairs.names.index("broken")][3] != "broken"
+    assert "another video takes its place" in caplog.text
+    clips = EvaluationClips(live, captions, tokenizer, 2, 8, 16)
+    assert clips[clips.names.index("broken")] is None
+
+
+def test_pairs_hold_a_clip_and_one_of_its_captions(frames, captions, tokenizer):
+    pairs = ClipPairs(frames, captions, tokenizer, max_frames=6, max_words=8, resolution=8)
+    assert len(pairs) == len(COLOURS)
+    drawn = {tuple(pairs[0][2].tolist()) for _ in range(40)}
+    assert drawn == {tuple(row) for row in tokenizer.pack(captions["clip0"], 8)[0].tolist()}
+    batch = pairs.collate([pairs[i] for i in range(3)])
+    assert batch.frames.shape == (3, 6, 3, 8, 8) and batch.frames.dtype == torch.uint8
+    assert batch.mask.sum(1).tolist() == [len(frames[name]) for name in batch.names]
+    assert not batch.frames[batch.mask == 0].any()
+    assert len(ClipPairs(frames, captions, tokenizer, 6, 8, 8, every_sentence=True)) == 3 * len(COLOURS)
+
+
+def test_the_seed_decides_what_is_drawn(frames, captions, tokenizer):
+    how = Augmentation(random_frames=True, crop_min=0.3, crop_each_frame=True)
+    pairs = ClipPairs(frames, captions, tokenizer, 2, 8, 8, how)
+
+    def draw(seed):
+        seed_all(seed)
+        return torch.stack([pairs[0][0] for _ in range(4)])
+
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
+
+
+def test_frames_are_spread_or_drawn():
+    assert choose_frames(9, 3, random=False).tolist() == [0, 4, 8]
+    assert choose_frames(2, 3, random=True).tolist() == [0, 1]
+    np.random.seed(0)
+    drawn = [choose_frames(9, 3, random=True) for _ in range(20)]
+    assert all((np.diff(positions) > 0).all() for positions in drawn) and len({tuple(p) for p in drawn}) > 10
+
+
+def test_crops_keep_to_their_range():
+    ramp = torch.arange(64, dtype=torch.uint8).repeat(64, 1).expand(4, 3, 64, 64)
+    np.random.seed(0)
+
+    def spans(how):
+        cut = crop(ramp, 16, how).float()
+        return (cut.amax((1, 2, 3)) - cut.amin((1, 2, 3))).tolist()
+
+    for _ in range(10):
+        same = spans(Augmentation(crop_min=0.5, crop_max=0.75))
+        assert len(set(same)) == 1 and 26 <= same[0] <= 48
+    each = [tuple(spans(Augmentation(crop_min=0.25, crop_each_frame=True))) for _ in range(5)]
+    assert all(len(set(span)) > 1 for span in each)
+    assert min(spans(Augmentation(crop_min=0.25, whole_share=1.0))) > 55
+    assert torch.equal(crop(ramp, 64, Augmentation()), ramp)
+    with pytest.raises(ValueError, match="crop_min"):
+        Augmentation(crop_min=0.9, crop_max=0.5)
+
+
+def test_padding():
+    clip, mask = pad_clip(torch.ones(2, 3, 4, 4), 3)
+    assert clip.sum((1, 2, 3)).tolist() == [48, 48, 0] and mask.tolist() == [1, 1, 0]
+
+
+def test_nothing_to_train_on_is_said(frames, tokenizer):
+    with pytest.raises(ValueError, match="both frames and a caption"):
+        ClipPairs(frames, {"elsewhere": ["a"]}, tokenizer, 2, 8, 8)
+    with pytest.raises(ValueError, match="both frames and a caption"):
+        EvaluationClips(frames, {}, tokenizer, 2, 8, 8)

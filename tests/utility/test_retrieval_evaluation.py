@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+import torch
+
+from utility.distributed import Distributed
+from utility.retrieval_evaluation import evaluate, flat, similarity_matrix
+
+
+class Model:
+    """Features are given; a video is scored by the mean of its valid frames."""
+
+    def __init__(self, texts):
+        self.texts = texts
+
+    def encode_text(self, ids):
+        return self.texts[ids[:, 0]]
+
+    def encode_video(self, frames, mask):
+        return frames
+
+    def similarity_matrix(self, text, frames, mask):
+        weight = mask[..., None].float()
+        return text @ ((frames * weight).sum(1) / weight.sum(1)).T
+
+
+class Clips:
+    def __init__(self, videos, owner, unreadable=()):
+        self.videos, self.unreadable = videos, unreadable
+        self.video_of_text = np.array(owner)
+        self.ids = torch.arange(len(owner))[:, None]
+
+    def __len__(self):
+        return len(self.videos)
+
+    def __getitem__(self, index):
+        mask = torch.tensor([1, 1, 0])
+        return None if index in self.unreadable else (self.videos[index], mask)
+
+
+@pytest.fixture
+def data():
+    torch.manual_seed(0)
+    return torch.randn(9, 4), torch.randn(5, 3, 4), [0, 0, 1, 2, 2, 2, 3, 4, 4]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 32])
+def test_every_pair_is_scored_once(data, batch_size):
+    texts, videos, owner = data
+    matrix, got = similarity_matrix(Model(texts), Clips(videos, owner), lambda x: x, Distributed(), batch_size)
+    np.testing.assert_allclose(matrix, (texts @ videos[:, :2].mean(1).T).numpy(), rtol=1e-5, atol=1e-6)
+    assert got.tolist() == owner
+
+
+def test_an_unreadable_video_goes_with_its_texts(data):
+    texts, videos, owner = data
+    matrix, got = similarity_matrix(Model(texts), Clips(videos, owner, {2}), lambda x: x, Distributed(), 2)
+    assert matrix.shape == (6, 4) and got.tolist() == [0, 0, 1, 2, 3, 3]
+    np.testing.assert_allclose(matrix[3], (texts[6] @ videos[[0, 1, 3, 4], :2].mean(1).T).numpy(), rtol=1e-5)
+
+
+def test_the_score_is_the_mean_recall(data):
+    texts, videos, owner = data
+    results = evaluate(Model(texts), Clips(videos, owner), lambda x: x, Distributed())
+    recalls = [results[way][f"R@{k}"] for way in ("t2v", "v2t") for k in (1, 5, 10)]
+    assert results["score"] == pytest.approx(np.mean(recalls))
+    assert flat(results)["t2v_R1"] == results["t2v"]["R@1"] and flat(results)["v2t_MdR"] == results["v2t"]["MdR"]
+
+
+def test_perfect_features_score_100():
+    videos = torch.eye(6)[:, None].repeat(1, 3, 1)
+    results = evaluate(Model(torch.eye(6)), Clips(videos, range(6)), lambda x: x, Distributed())
+    assert results["score"] == 100
