@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from small import one_video, random_batch, random_captions, tiny_captioner
+from captioner_samples import one_video, random_batch, random_captions, tiny_captioner
 
 from model.captioner import (
     COMPAT,

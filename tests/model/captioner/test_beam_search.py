@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from captioner_samples import one_video, random_batch, tiny_captioner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small import one_video, random_batch, tiny_captioner
 
 from model.captioner import PAD, START, search, search_both
 from model.captioner.hypothesis import closed_input
