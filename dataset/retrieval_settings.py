@@ -95,7 +95,7 @@ class RetrievalArguments:
     weight_decay: float | None = flag(None, "of matrices, not of vectors; default 0.2, small: 0.05")
     warmup_proportion: float = flag(0.1, "share of the steps in which the rate rises")
     clip_norm: float = choices(1.0, "largest norm of the whole gradient; 0: no clipping", "--clip_grad_norm")
-    precision: Literal["fp32", "bf16"] = flag("fp32", "arithmetic of forward passes")
+    precision: Literal["auto", "fp32", "bf16"] = flag("auto", "arithmetic; auto: bf16 where the device multiplies it")
     seed: int = flag(42, "seed of weights, order, frames and crops")
     num_workers: int = choices(0, "processes that prepare batches", "--num_thread_reader")
     log_steps: int = choices(20, "optimiser steps between two progress lines", "--n_display")

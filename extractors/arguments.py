@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from dataset.stage_arguments import StageArguments
 
 SAMPLING_RULES = ("time", "reference")
-PRECISIONS = ("auto", "fp32", "bf16")
 # What `--compat reference` stands for here, by the names that the captioner's programs use too.
 COMPAT = ("sampling", "i3d_bn", "square_crop")
 
@@ -31,7 +30,9 @@ class ExtractionArguments(StageArguments):
     rate: float = _flag(1.0, "sampled frames per second, for --sampling time")
     slots: int = _flag(20, "sampled frames per video at most; more are thinned evenly")
     batch_size: int = _flag(256, "pictures per forward pass of a network (an action clip counts its frames)")
-    precision: str = _flag("auto", "arithmetic of the networks: fp32, bf16, or auto (bf16 on a GPU, fp32 on a CPU)")
+    precision: str = _flag(
+        "auto", "arithmetic of the networks: fp32, bf16, or auto (bf16 where the device multiplies it)"
+    )
     decode_workers: int = _flag(2, "threads per process that decode the next videos; 0: decode between the batches")
     compat: list[str] = field(
         default_factory=list,
@@ -48,7 +49,7 @@ class ExtractionArguments(StageArguments):
         if "sampling" in self.compat:
             self.sampling = "reference"
         _one_of("sampling", self.sampling, SAMPLING_RULES)
-        _one_of("precision", self.precision, PRECISIONS)
+        _one_of("precision", self.precision, ("auto", "fp32", "bf16"))
         if self.rate <= 0:
             raise ValueError(f"--rate is {self.rate}; it must be positive")
         for name, least in (("slots", 1), ("batch_size", 1), ("decode_workers", 0)):

@@ -19,6 +19,7 @@ from extractors.runner import Summary, run
 from utility.distributed import Distributed, start
 from utility.feature_store import FeatureStore, feature_path
 from utility.logs import setup_logging
+from utility.precision import choose_precision
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +64,7 @@ def run_program(args: ExtractionArguments, build: Build, after: After | None = N
 
 def _run(args: ExtractionArguments, build: Build, after: After | None, dist: Distributed) -> int:
     corpus = open_corpus(args)
-    precision = args.precision
-    if precision == "auto":
-        precision = "bf16" if dist.device.type == "cuda" else "fp32"
-    extractors, backbone = build(dist.device, precision)
+    extractors, backbone = build(dist.device, choose_precision(args.precision, dist.device))
     folder = features_folder(args, corpus, backbone)
     overlap = test_overlap(backbone, args)
     if overlap is not None:

@@ -13,7 +13,6 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from dataset.arguments import DataArguments, open_corpus
 from utility.arguments import parse, resolved
@@ -34,9 +33,6 @@ class ActionNetworkArguments(TrainSettings):
     text_width: int = field(default=128, metadata={"help": "width of the text tower"})
     text_layers: int = field(default=2, metadata={"help": "blocks of the text tower"})
     max_words: int = field(default=24, metadata={"help": "sub-words of a caption, start and end included"})
-    precision: Literal["auto", "fp32", "bf16"] = field(
-        default="auto", metadata={"help": "arithmetic of forward passes; auto: bf16 where the device multiplies it"}
-    )
     lr: float = field(default=2e-3, metadata={"help": "largest learning rate"})
     weight_decay: float = field(default=0.05, metadata={"help": "of all weights but biases and norms"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
@@ -58,7 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from utility.engine import train
     from utility.loader import BatchLoader
     from utility.logs import setup_logging
-    from utility.precision import choose_precision
     from utility.random_state import seed_all
     from utility.schedules import warmup_cosine
 
@@ -81,7 +76,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         model = ActionText(network, text).to(dist.device, memory_format=torch.channels_last_3d)
         steps = args.epochs * loader.steps_per_epoch
         optimizer = torch.optim.AdamW(parameter_groups(model, args.weight_decay), lr=args.lr, betas=(0.9, 0.98))
-        args.precision = choose_precision(args.precision, dist.device)
         description = {
             "width": args.width, "pool": None, "resize": args.size, "size": args.size, "num_classes": args.embed_dim,
             "length": clips.length,

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from utility.distributed import Distributed
 from utility.loader import split_batch, to_device
+from utility.precision import choose_precision
 from utility.progress import Progress
 from utility.random_state import untouched_random_states
 from utility.training_run import Interrupt, TrainingRun
@@ -62,7 +63,9 @@ class TrainSettings:
         default=None, metadata={"help": "samples per forward pass and process; default: batch_size / processes"}
     )
     clip_norm: float = field(default=5.0, metadata={"help": "largest norm of the whole gradient; 0: no clipping"})
-    precision: Literal["fp32", "bf16"] = field(default="fp32", metadata={"help": "arithmetic of forward passes"})
+    precision: Literal["auto", "fp32", "bf16"] = field(
+        default="auto", metadata={"help": "arithmetic of forward passes; auto: bf16 where the device multiplies it"}
+    )
     seed: int = field(default=0, metadata={"help": "seed of weights, dropout, order and augmentation"})
     log_steps: int = field(default=20, metadata={"help": "optimiser steps between two progress lines"})
     save_steps: int = field(
@@ -122,7 +125,7 @@ def train(
     run = TrainingRun(Path(settings.output_dir), model, optimizer, schedule, settings, dist, extra_state or {})
     run.config, run.vocabulary, run.micro_batches = dict(config or {}), vocabulary, len(loader)
     state = run.resume() if settings.resume else run.start()
-    compute = _wrap(_LossModule(model, loss_fn, settings.precision, dist.device), dist, find_unused_parameters)
+    compute = _wrap(_LossModule(model, loss_fn, choose_precision(settings.precision, dist.device), dist.device), dist, find_unused_parameters)
     progress = Progress(run, names_of, micro_batch_size, accumulation)
     with Interrupt() as interrupt, progress:
         while state.epoch < settings.epochs and not run.out_of_patience:

@@ -65,21 +65,26 @@ class CLIPConfig:
 def small_config(**changes) -> CLIPConfig:
     """A tower that two CPU cores train in minutes: 64 pixels, convolutional stem, a few narrow blocks."""
     sizes = {
-        "embed_dim": 128, "resolution": 64, "patch": 8, "stem": (24, 48, 96),
-        "vision_width": 128, "vision_layers": 3, "vision_heads": 4,
+        "embed_dim": 128, "resolution": 64, "patch": 16, "stem": (32, 64, 128),
+        "vision_width": 128, "vision_layers": 2, "vision_heads": 4,
         "text_width": 128, "text_layers": 2, "text_heads": 4, "context_length": 32,
     }  # fmt: skip
     return CLIPConfig(**(sizes | changes))
 
 
 class Stem(nn.Sequential):
-    """3x3 convolutions of stride 2, each with a group norm (statistics of one picture only) and a GELU."""
+    """Stages of 3x3 convolutions with batch norm and ReLU: one of stride 2, and from the second stage on another one.
+
+    Batch norm, because it made the difference on MiniMotion: the same tower with group norm told six shapes apart
+    hardly better than by chance after a training with which it reached 0.6 to 0.7 with batch norm.
+    """
 
     def __init__(self, channels: Sequence[int]):
         layers: list[nn.Module] = []
-        for before, after in pairwise((3, *channels)):
-            groups = math.gcd(after, 8)
-            layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.GroupNorm(groups, after), nn.GELU()]
+        for stage, (before, after) in enumerate(pairwise((3, *channels))):
+            for inputs, stride in ((before, 2), (after, 1))[: 1 if stage == 0 else 2]:
+                conv = nn.Conv2d(inputs, after, 3, stride, 1, bias=False)
+                layers += [conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
         super().__init__(*layers)
 
 
