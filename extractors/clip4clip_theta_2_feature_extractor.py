@@ -21,12 +21,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # Only now: torch takes seconds to import, and --help or a misspelt flag should not wait for it.
     from extractors.clip_features import WholeFrames
-    from extractors.program import run_program
+    from extractors.program import Opened, run_program
     from pretrained.backbones import load_backbone
 
     def build(device, precision):
         backbone = load_backbone(weights.backbone, device)
-        return [WholeFrames(backbone, device, precision, args.batch_size)], backbone
+        extractor = WholeFrames(backbone, device, precision, args.batch_size)
+        return Opened([extractor], backbone, {"backbone": weights.backbone})
 
     return run_program(args, build)
 

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Only now: torch takes seconds to import, and --help or a misspelt flag should not wait for it.
     from extractors.action_features import ActionVectors
     from extractors.clip_features import GridNodes, WholeFrames
-    from extractors.program import run_program
+    from extractors.program import Opened, run_program
     from pretrained.backbones import load_backbone
     from pretrained.i3d_weights import load_i3d
 
@@ -42,11 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         backbone = load_backbone(weights.backbone, device)
         network = load_i3d(action.action_network, device)
         statistics = "clip" if "i3d_bn" in args.compat else "running"
-        return [
+        extractors = [
             GridNodes(backbone, device, precision, args.batch_size, grid.patch, grid.overlap),
             WholeFrames(backbone, device, precision, args.batch_size),
             ActionVectors(network, device, precision, args.batch_size, statistics),
-        ], backbone
+        ]
+        return Opened(extractors, backbone, {"backbone": weights.backbone, "action_network": action.action_network})
 
     return run_program(args, build, build_graphs if what.graphs else None)
 

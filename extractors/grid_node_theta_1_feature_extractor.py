@@ -23,12 +23,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # Only now: torch takes seconds to import, and --help or a misspelt flag should not wait for it.
     from extractors.clip_features import GridNodes
-    from extractors.program import run_program
+    from extractors.program import Opened, run_program
     from pretrained.backbones import load_backbone
 
     def build(device, precision):
         backbone = load_backbone(weights.backbone, device)
-        return [GridNodes(backbone, device, precision, args.batch_size, grid.patch, grid.overlap)], backbone
+        extractor = GridNodes(backbone, device, precision, args.batch_size, grid.patch, grid.overlap)
+        return Opened([extractor], backbone, {"backbone": weights.backbone})
 
     return run_program(args, build)
 

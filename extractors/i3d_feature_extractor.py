@@ -21,13 +21,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     # Only now: torch takes seconds to import, and --help or a misspelt flag should not wait for it.
     from extractors.action_features import ActionVectors
-    from extractors.program import run_program
+    from extractors.program import Opened, run_program
     from pretrained.i3d_weights import load_i3d
 
     def build(device, precision):
         network = load_i3d(weights.action_network, device)
         statistics = "clip" if "i3d_bn" in args.compat else "running"
-        return [ActionVectors(network, device, precision, args.batch_size, statistics)], None
+        extractor = ActionVectors(network, device, precision, args.batch_size, statistics)
+        return Opened([extractor], None, {"action_network": weights.action_network})
 
     return run_program(args, build)
 

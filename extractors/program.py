@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,23 @@ from utility.precision import choose_precision
 
 log = logging.getLogger(__name__)
 
-# (device, precision) -> extractors, and the backbone among what they use, None without one
-Build = Callable[[torch.device, str], tuple[list[Extractor], Any]]
+
+@dataclass
+class Opened:
+    """Extractors with their weights.
+
+    Attributes:
+        backbone: the `pretrained.backbones.Backbone` among them, None without one.
+        weights: what the flags named, by `backbone` and `action_network`; noted in the feature files.
+    """
+
+    extractors: list[Extractor]
+    backbone: Any
+    weights: dict[str, str]
+
+
+# (device, precision) -> extractors
+Build = Callable[[torch.device, str], Opened]
 After = Callable[[ExtractionArguments, Distributed], int]
 
 
@@ -64,7 +79,8 @@ def run_program(args: ExtractionArguments, build: Build, after: After | None = N
 
 def _run(args: ExtractionArguments, build: Build, after: After | None, dist: Distributed) -> int:
     corpus = open_corpus(args)
-    extractors, backbone = build(dist.device, choose_precision(args.precision, dist.device))
+    opened = build(dist.device, choose_precision(args.precision, dist.device))
+    extractors, backbone = opened.extractors, opened.backbone
     folder = features_folder(args, corpus, backbone)
     overlap = test_overlap(backbone, args)
     if overlap is not None:
@@ -81,7 +97,9 @@ def _run(args: ExtractionArguments, build: Build, after: After | None, dist: Dis
             log.info("%s", plan_line(extractor, sampling, folder, corpus))
         return 0
     log.info("%s -> %s", ", ".join(e.feature for e in extractors), folder)
-    summaries = run(corpus, extractors, sampling, folder, dist, args.decode_workers, args.resume)
+    summaries = run(
+        corpus, extractors, sampling, folder, dist, args.decode_workers, args.resume, {"weights": opened.weights}
+    )
     for summary in summaries:
         log.info("%s", summary.line())
     report_failures(summaries)

@@ -28,7 +28,19 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def flags(corpus, weights):
-    return ["--data_root", str(corpus), *weights, "--slots", str(tiny.SLOTS), "--device", "cpu", "--batch_size", "20"]
+    return [
+        "--data_root",
+        str(corpus),
+        *weights,
+        "--slots",
+        str(tiny.SLOTS),
+        "--device",
+        "cpu",
+        "--batch_size",
+        "20",
+        "--precision",
+        "fp32",
+    ]
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,8 @@ def test_one_pass_makes_all_features_and_graphs(whole, weights):
     assert (nodes["sampling"], nodes["rate"], nodes["slots"]) == ("time", 1.0, tiny.SLOTS)
     assert nodes["backbone"]["hash"] == load_backbone(weights[1]).hash and nodes["precision"] == "fp32"
     assert graph.settings["actions"]["action_network"]["hash"] == load_i3d(weights[3]).hash
+    for feature in FEATURES:
+        assert store(whole, feature).notes["weights"] == {"backbone": weights[1], "action_network": weights[3]}
 
 
 def test_empty_slots_are_marked_in_every_feature(whole):
@@ -73,7 +75,16 @@ def test_batches_and_threads_change_nothing(flags, whole, tmp_path, options):
 
 
 def test_the_single_programs_make_the_same_files(flags, corpus, weights, whole, tmp_path):
-    common = ["--data_root", str(corpus), "--slots", str(tiny.SLOTS), "--features", str(tmp_path)]
+    common = [
+        "--data_root",
+        str(corpus),
+        "--slots",
+        str(tiny.SLOTS),
+        "--features",
+        str(tmp_path),
+        "--precision",
+        "fp32",
+    ]
     assert grid_node_theta_1_feature_extractor.main([*common, *weights[:2]]) == 0
     assert clip4clip_theta_2_feature_extractor.main([*common, *weights[:2]]) == 0
     assert i3d_feature_extractor.main([*common, *weights[2:]]) == 0
