@@ -125,7 +125,8 @@ def train(
     run = TrainingRun(Path(settings.output_dir), model, optimizer, schedule, settings, dist, extra_state or {})
     run.config, run.vocabulary, run.micro_batches = dict(config or {}), vocabulary, len(loader)
     state = run.resume() if settings.resume else run.start()
-    compute = _wrap(_LossModule(model, loss_fn, choose_precision(settings.precision, dist.device), dist.device), dist, find_unused_parameters)
+    precision = choose_precision(settings.precision, dist.device)
+    compute = _wrap(_LossModule(model, loss_fn, precision, dist.device), dist, find_unused_parameters)
     progress = Progress(run, names_of, micro_batch_size, accumulation)
     with Interrupt() as interrupt, progress:
         while state.epoch < settings.epochs and not run.out_of_patience:

@@ -79,7 +79,14 @@ def run(
     dist = dist or Distributed()
     model = build(dropout)
     settings = TrainSettings(
-        str(folder), epochs=3, batch_size=8, micro_batch_size=micro, clip_norm=1.0, log_steps=2, **settings
+        str(folder),
+        precision="fp32",
+        epochs=3,
+        batch_size=8,
+        micro_batch_size=micro,
+        clip_norm=1.0,
+        log_steps=2,
+        **settings,
     )
     loader = BatchLoader(Words(jitter), collate, 8, micro, dist, seed=settings.seed, num_workers=workers)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.03)
