@@ -2,7 +2,6 @@ import json
 import sys
 
 import pytest
-import torch
 from colour_clips import COLOURS, make_colour_corpus
 from launch import ROOT, launch
 
@@ -95,7 +94,7 @@ def test_other_ways_run_and_can_be_used(flags, corpus, tmp_path, capsys):
 
 
 def steady(corpus, output, *more):
-    """A run in which nothing is drawn per process."""
+    """A run in which nothing is drawn per process and no norm looks at the batch (as those of a stem do)."""
     still = [
         "--random_frames",
         "false",
@@ -108,7 +107,9 @@ def steady(corpus, output, *more):
         "--optim",
         "BertAdam",
     ]
-    return words(corpus, output, *still, *more)
+    argv = words(corpus, output, *still, "--linear_patch", "3d", *more)
+    argv[argv.index("--stem") : argv.index("--vision_width")] = []
+    return argv
 
 
 @pytest.fixture(scope="module")
@@ -118,13 +119,16 @@ def reference(corpus, tmp_path_factory):
     return load_checkpoint(output / "last").tensors
 
 
-def same(tensors, output, tolerance=2e-5):
+def same(tensors, output, exactly=False):
+    """Equal weights. Adam turns the rounding of a gradient near zero into a whole step, so a few entries may part."""
     other = load_checkpoint(output / "last").tensors
     assert tensors.keys() == other.keys()
     for name, value in tensors.items():
-        torch.testing.assert_close(
-            other[name], value, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        apart = (other[name].double() - value.double()).abs()
+        if exactly:
+            assert not apart.any(), name
+        else:
+            assert apart.max() < 5e-4 and apart.mean() < 2e-5, (name, apart.max(), apart.mean())
 
 
 @pytest.mark.parametrize("flags", [["--micro_batch_size", "2"], ["--gradient_accumulation_steps", "4"]])
@@ -159,7 +163,7 @@ def test_an_interrupted_run_continues_as_if_nothing_had_been(corpus, tmp_path, m
         assert program.main(words(corpus, tmp_path / "cut", *drawn)) == 130
     _, errors = run(capsys, *words(corpus, tmp_path / "cut", *drawn, "--resume"))
     assert "continuing from" in errors
-    same(load_checkpoint(tmp_path / "whole" / "last").tensors, tmp_path / "cut", tolerance=0)
+    same(load_checkpoint(tmp_path / "whole" / "last").tensors, tmp_path / "cut", exactly=True)
 
 
 def test_dry_run_writes_nothing(corpus, tmp_path, capsys):

@@ -259,6 +259,10 @@ class CLIP(TextTower):
         return self.visual.project(self.visual(pixels, videos, prompts).frames[:, 0])
 
 
+def _stem_length(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.ndim == 4 for name, tensor in tensors.items() if name.startswith("visual.stem."))
+
+
 def config_of(tensors: Mapping[str, Tensor], activation: str = "quick_gelu", **changes) -> CLIPConfig:
     """Sizes of a CLIP state dict; `changes` overrides what shapes cannot tell (heads)."""
     needed = ("visual.proj", "visual.conv1.weight", "visual.positional_embedding", "text_projection", "ln_final.weight")
@@ -272,9 +276,9 @@ def config_of(tensors: Mapping[str, Tensor], activation: str = "quick_gelu", **c
         return len({match[1] for match in found if match})
 
     conv = tensors["visual.conv1.weight"]
-    stem = []
-    while f"visual.stem.{3 * len(stem)}.weight" in tensors:
-        stem.append(tensors[f"visual.stem.{3 * len(stem)}.weight"].shape[0])
+    # A stage's last convolution has the stage's channels on both sides, except in the first stage, which has only one.
+    sides = [tensors[f"visual.stem.{3 * i}.weight"].shape[:2] for i in range(_stem_length(tensors))]
+    stem = [after for after, _ in [*sides[:1], *sides[2::2]]]
     patch = conv.shape[-1] * 2 ** len(stem)
     vision_width, text_width = conv.shape[0], tensors["ln_final.weight"].shape[0]
     hidden = tensors.get("visual.transformer.resblocks.0.mlp.c_fc.weight")

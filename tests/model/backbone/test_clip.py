@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.functional import normalize
@@ -64,14 +66,15 @@ def test_words_behind_the_end_token_change_nothing(clip):
 
 
 def test_configuration_survives_its_state_dict():
-    for config in (TINY, small_config(vocab_size=50), small_config(vocab_size=50, stem=(8,), patch=16)):
+    small = small_config(vocab_size=50)
+    for config in (TINY, small, small_config(vocab_size=50, stem=(8,), patch=16), replace(small, stem=(8, 8), patch=4)):
         heads = {"vision_heads": config.vision_heads, "text_heads": config.text_heads}
         again = CLIP.from_state_dict(CLIP(config).state_dict(), config.activation, **heads)
         assert again.config == config
 
 
 def test_stem_has_the_grid_of_its_patch_and_does_not_mix_pictures():
-    clip = CLIP(small_config(vocab_size=50)).train()
+    clip = CLIP(small_config(vocab_size=50, stem=(8, 16), patch=8)).eval()
     batch = pictures(2, 64)
     tokens = clip.image_tokens(batch)
     assert tokens.shape == (2, 1 + 8 * 8, 128)
