@@ -47,6 +47,7 @@ class Tokens:
         video:  [B, g, D], tokens that see every row of their video, or None
         size:   [B * K, n], how many patches each frame token stands for, or None when all are 1
         end:    [B * K], position of the end token (text towers)
+        bias:   added to the scores of frame tokens, broadcasts to [B * K, h, n, n]; whoever adds tokens extends it
     """
 
     frames: Tensor
@@ -56,6 +57,7 @@ class Tokens:
     video: Tensor | None = None
     size: Tensor | None = None
     end: Tensor | None = None
+    bias: Tensor | None = None
     shared: dict[str, Tensor] = field(default_factory=dict)
     """What another tower or the read-out of a method wants to see."""
 
@@ -197,14 +199,12 @@ class Transformer(nn.Module):
             nn.init.normal_(block.mlp.c_fc.weight, std=(2 * self.width) ** -0.5)
             nn.init.normal_(block.mlp.c_proj.weight, std=self.width**-0.5 * (2 * layers) ** -0.5)
 
-    def forward(
-        self, tokens: Tokens, prompts: Sequence = (), causal: bool = False, bias: Tensor | None = None
-    ) -> Tokens:
-        """All blocks. `causal` and `bias` ([N or 1, 1, n, n]) belong to text towers, which have no video tokens."""
+    def forward(self, tokens: Tokens, prompts: Sequence = (), causal: bool = False) -> Tokens:
+        """All blocks. `causal` and `tokens.bias` are for rows without video tokens."""
         for layer, block in enumerate(self.resblocks):
             for prompt in prompts:
                 tokens = prompt.before(layer, tokens)
-            tokens, keys = self._attend(block, tokens, causal, bias)
+            tokens, keys = self._attend(block, tokens, causal)
             for prompt in prompts:
                 tokens = prompt.merge(layer, tokens, keys)
             video = None if tokens.video is None else block.feed_forward(tokens.video)
@@ -214,13 +214,16 @@ class Transformer(nn.Module):
         return tokens
 
     @staticmethod
-    def _attend(block: Block, tokens: Tokens, causal: bool, bias: Tensor | None) -> tuple[Tokens, Tensor]:
+    def _attend(block: Block, tokens: Tokens, causal: bool) -> tuple[Tokens, Tensor]:
         size = None if tokens.size is None else tokens.size.log()
         if tokens.video is None:
+            bias = tokens.bias
             if size is not None:
                 bias = size[:, None, None] if bias is None else bias + size[:, None, None]
             frames, keys = block.attend(tokens.frames, bias=bias, causal=causal)
             return tokens.replace(frames=frames), keys
+        if causal or tokens.bias is not None:
+            raise ValueError("video tokens and a mask over frame tokens exclude one another")
         frame_bias = video_bias = None
         if size is not None:
             extra = tokens.video.shape[1]

@@ -183,12 +183,12 @@ class TextTower(nn.Module):
         nn.init.normal_(self.text_projection, std=width**-0.5)
         self.transformer.initialise()
 
-    def embed_text(self, ids: Tensor, prompts: Sequence = ()) -> Tokens:
+    def embed_text(self, ids: Tensor, prompts: Sequence = (), bias: Tensor | None = None) -> Tokens:
         """Word tokens that enter the first text block; the end token is the largest id of a row."""
         if ids.ndim != 2 or ids.shape[1] > self.config.context_length:
             raise ValueError(f"ids have shape {list(ids.shape)}; allowed: [B, L <= {self.config.context_length}]")
         words = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
-        tokens = Tokens(words, ids.shape[0], end=ids.argmax(-1))
+        tokens = Tokens(words, ids.shape[0], end=ids.argmax(-1), bias=bias)
         for prompt in prompts:
             tokens = prompt.start(tokens)
         return tokens
@@ -211,7 +211,7 @@ class TextTower(nn.Module):
             ids: [B, L]; bias: added to the attention scores, broadcasts to [B, h, L, L]
             returns [B, E]
         """
-        tokens = self.transformer(self.embed_text(ids, prompts), prompts, causal, bias)
+        tokens = self.transformer(self.embed_text(ids, prompts, bias), prompts, causal)
         rows = torch.arange(tokens.frames.shape[0], device=tokens.frames.device)
         return self.project_text(tokens.frames[rows, tokens.end], final_norm)
 

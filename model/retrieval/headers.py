@@ -42,8 +42,8 @@ class FrameTransformer(Transformer):
         super().__init__(width, layers, heads, 4 * width, "quick_gelu", EPS)
 
     def fuse(self, frames: Tensor, mask: Tensor, positions: Tensor) -> Tensor:
-        tokens = Tokens(frames + positions.to(frames.dtype), frames.shape[0])
-        return frames + self(tokens, bias=key_bias(mask)).frames
+        tokens = Tokens(frames + positions.to(frames.dtype), frames.shape[0], bias=key_bias(mask))
+        return frames + self(tokens).frames
 
 
 class CrossEncoder(nn.Module):
@@ -65,6 +65,6 @@ class CrossEncoder(nn.Module):
         ).flatten(0, 1)
         seen = torch.cat([mask.new_ones(videos, 1), mask], 1).expand(texts, -1, -1).flatten(0, 1)
         positions = self.embeddings["position_embeddings"].weight[: 1 + count]
-        tokens = Tokens(self.dropout(pairs + positions.to(pairs.dtype)), texts * videos)
-        out = self.transformer(tokens, bias=key_bias(seen)).frames
+        pairs = self.dropout(pairs + positions.to(pairs.dtype))
+        out = self.transformer(Tokens(pairs, texts * videos, bias=key_bias(seen))).frames
         return self.pooler(out[:, 0]).unflatten(0, (texts, videos))

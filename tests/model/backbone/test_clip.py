@@ -243,3 +243,29 @@ def test_bfloat16_stays_close_and_every_parameter_gets_a_gradient():
     assert (exact * rough).sum(-1).min() > 0.999
     (clip.encode_image(batch).sum() + clip.encode_text(texts()).sum() * clip.logit_scale).backward()
     assert [name for name, p in clip.named_parameters() if p.grad is None] == []
+
+
+class OneMoreWord(Prompt):
+    """A token that only lives inside a layer, hidden from everybody by the bias."""
+
+    def before(self, layer: int, tokens: Tokens) -> Tokens:
+        extra = torch.ones(tokens.frames.shape[0], 1, tokens.frames.shape[-1])
+        bias = torch.nn.functional.pad(tokens.bias, (0, 1), value=float("-inf"))
+        return tokens.replace(frames=torch.cat([tokens.frames, extra], 1), bias=bias)
+
+    def merge(self, layer: int, tokens: Tokens, keys: torch.Tensor) -> Tokens:
+        assert keys.shape[2] == tokens.frames.shape[1]
+        return tokens.replace(frames=tokens.frames[:, :-1], bias=tokens.bias[..., :-1])
+
+
+def test_a_prompt_may_add_words_for_one_layer_and_extend_the_bias(clip):
+    live = (texts() > 0).float()[:, None, None]
+    plain = clip.encode_text(texts(), causal=False, bias=live)
+    torch.testing.assert_close(clip.encode_text(texts(), [OneMoreWord()], causal=False, bias=live), plain)
+    assert not torch.allclose(plain, clip.encode_text(texts(), causal=False))
+
+
+def test_both_towers_compile_without_a_break(clip):
+    for encode, given in ((clip.encode_image, pictures()), (clip.encode_text, texts())):
+        compiled = torch.compile(encode, backend="aot_eager", fullgraph=True)
+        torch.testing.assert_close(compiled(given), encode(given), rtol=1e-4, atol=1e-5)
