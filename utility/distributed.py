@@ -6,6 +6,7 @@ processes talk through gloo, on GPUs through NCCL (and gloo for Python objects).
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -69,7 +70,11 @@ class Distributed:
         return all_gather_with_gradient(tensor, self)
 
     def stop(self) -> None:
+        """Leaves the process group; the last call of a program."""
         if self.world_size > 1 and torch_distributed.is_initialized():
+            # A DDP module is part of a reference cycle; collected only when the interpreter ends, it would find the
+            # group's threads gone and abort the process.
+            gc.collect()
             torch_distributed.destroy_process_group()
 
 
