@@ -27,6 +27,7 @@ from utility.caption_evaluation import write_json
 from utility.checkpoint import load_checkpoint, load_tensors
 from utility.distributed import choose_device
 from utility.feature_layout import flatten
+from utility.precision import recorded_precision
 from utility.video import VideoError
 from utility.vocabulary import Vocabulary
 
@@ -129,19 +130,18 @@ class FileCaptioner:
             )
         clip = self._load("backbone", load_backbone, backbone, weights, nodes["backbone"])
         network = self._load("action_network", load_i3d, action_network, weights, actions["action_network"])
-        half = self.device.type == "cuda"
         return [
             GridNodes(
                 clip,
                 self.device,
-                nodes["precision"] if half else "fp32",
+                recorded_precision(nodes["precision"], self.device),
                 patch=nodes["patch"],
                 overlap=nodes["overlap"],
             ),
             ActionVectors(
                 network,
                 self.device,
-                actions["precision"] if half else "fp32",
+                recorded_precision(actions["precision"], self.device),
                 statistics="clip" if actions["i3d_bn"] == "clip_statistics" else "running",
             ),
         ]

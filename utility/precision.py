@@ -18,10 +18,18 @@ def choose_precision(precision: str, device: torch.device) -> str:
     """
     if precision not in PRECISIONS:
         raise ValueError(f"--precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
-    if precision != "auto":
-        return precision
+    return best_precision(device) if precision == "auto" else precision
+
+
+def best_precision(device: torch.device) -> str:
+    """`bf16` where the hardware multiplies it natively, else `fp32`."""
     fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_multiplies_bf16()
     return "bf16" if fast else "fp32"
+
+
+def recorded_precision(precision: str, device: torch.device) -> str:
+    """The precision that numbers were made with elsewhere, `fp32` where this device would only emulate it."""
+    return precision if precision == best_precision(device) else "fp32"
 
 
 @cache
