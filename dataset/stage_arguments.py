@@ -13,10 +13,18 @@ NODE_FEATURES = {"grid": "GBased", "object": "OBased"}
 
 
 @dataclass
-class NodeArguments(DataArguments):
-    """Which videos, which kind of nodes, and what to do with what is there already."""
+class StageArguments(DataArguments):
+    """Which videos, which nodes of which backbone, where to compute, and what to do with what is there already."""
 
     nodes: str = field(default="grid", metadata={"help": "kind of nodes: grid or object"})
+    backbone: str | None = field(
+        default=None,
+        metadata={
+            "help": "the backbone whose features are meant, as the extractors take it: its set of features is the "
+            "default of --features (without both, the only set that there is)"
+        },
+    )
+    device: str = field(default="auto", metadata={"help": "auto (a GPU if there is one), cpu, cuda or cuda:N"})
     resume: bool = field(
         default=True, metadata={"help": "continue with the videos not yet done; with 0 the stage starts anew"}
     )
@@ -30,13 +38,6 @@ class NodeArguments(DataArguments):
     def node_feature(self) -> str:
         """`GBased` or `OBased`."""
         return NODE_FEATURES[self.nodes]
-
-
-@dataclass
-class StageArguments(NodeArguments):
-    """The same for programs that compute."""
-
-    device: str = field(default="auto", metadata={"help": "auto (a GPU if there is one), cpu, cuda or cuda:N"})
 
 
 def start_anew(path: Path) -> None:

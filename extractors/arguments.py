@@ -58,24 +58,33 @@ class ExtractionArguments(StageArguments):
 
 
 @dataclass
-class BackboneArguments:
-    """The CLIP whose vision tower makes the features."""
+class BackboneArguments(ExtractionArguments):
+    """The same for programs that look through a CLIP."""
 
     backbone: str = _flag(
         "ViT-B-16-quickgelu",
-        "an open_clip or OpenAI model whose weights are in pretrained/, a weight file, a CLIP4Clip checkpoint, a "
-        "Hugging Face CLIP folder, or a checkpoint folder of this project",
+        "the CLIP whose vision tower makes the features: an open_clip or OpenAI model whose weights are in "
+        "pretrained/, a weight file, a CLIP4Clip checkpoint, a Hugging Face CLIP folder, or a checkpoint folder of "
+        "this project",
     )
 
 
 @dataclass
-class GridArguments:
-    """The tiles of a frame."""
+class GridArguments(BackboneArguments):
+    """The same with the tiles of a frame."""
 
     patch: int = _flag(3, "tiles along one side: patch x patch nodes per slot")
     overlap: float = _flag(0.5, "how far a tile reaches into its neighbours, in tile widths (0 to 1)")
 
     def __post_init__(self):
+        super().__post_init__()
+        if self.nodes != "grid":
+            raise ValueError(
+                f"--nodes {self.nodes} needs {self.nodes} node features ({self.node_feature}), which no program of "
+                "this version extracts. Import published ones with python graphs/transform_graph_to_geometric.py "
+                f"--nodes {self.nodes} --import FILE, extract the actions with extractors/i3d_feature_extractor.py "
+                f"--features published, and run the graph programs with --nodes {self.nodes}"
+            )
         if self.patch < 1 or not 0 <= self.overlap <= 1:
             raise ValueError(
                 f"--patch is {self.patch} and --overlap {self.overlap}; patch must be at least 1, overlap from 0 to 1"

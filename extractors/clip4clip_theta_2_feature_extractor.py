@@ -11,13 +11,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from extractors.arguments import BackboneArguments, ExtractionArguments
+from extractors.arguments import BackboneArguments
 from utility.arguments import parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
-    args, weights = parse((ExtractionArguments, BackboneArguments), argv, description="Whole frames (theta 2).")
+    (args,) = parse(BackboneArguments, argv, description="Whole frames (theta 2).")
 
     # Only now: torch takes seconds to import, and --help or a misspelt flag should not wait for it.
     from extractors.clip_features import WholeFrames
@@ -25,9 +25,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pretrained.backbones import load_backbone
 
     def build(device, precision):
-        backbone = load_backbone(weights.backbone, device)
+        backbone = load_backbone(args.backbone, device)
         extractor = WholeFrames(backbone, device, precision, args.batch_size)
-        return Opened([extractor], backbone, {"backbone": weights.backbone})
+        return Opened([extractor], backbone, {"backbone": args.backbone})
 
     return run_program(args, build)
 

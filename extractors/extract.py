@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from extractors.arguments import ActionArguments, BackboneArguments, ExtractionArguments, GridArguments
+from extractors.arguments import ActionArguments, ExtractionArguments, GridArguments
 from utility.arguments import parse
 
 
@@ -28,8 +28,8 @@ class GraphArguments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
-    groups = (ExtractionArguments, BackboneArguments, GridArguments, ActionArguments, GraphArguments)
-    args, weights, grid, action, what = parse(groups, argv, description="All features of a corpus, and its graphs.")
+    groups = (GridArguments, ActionArguments, GraphArguments)
+    args, action, what = parse(groups, argv, description="All features of a corpus, and its graphs.")
 
     # Only now: torch takes seconds to import, and --help or a misspelt flag should not wait for it.
     from extractors.action_features import ActionVectors
@@ -39,35 +39,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pretrained.i3d_weights import load_i3d
 
     def build(device, precision):
-        backbone = load_backbone(weights.backbone, device)
+        backbone = load_backbone(args.backbone, device)
         network = load_i3d(action.action_network, device)
         statistics = "clip" if "i3d_bn" in args.compat else "running"
         extractors = [
-            GridNodes(backbone, device, precision, args.batch_size, grid.patch, grid.overlap),
+            GridNodes(backbone, device, precision, args.batch_size, args.patch, args.overlap),
             WholeFrames(backbone, device, precision, args.batch_size),
             ActionVectors(network, device, precision, args.batch_size, statistics),
         ]
-        return Opened(extractors, backbone, {"backbone": weights.backbone, "action_network": action.action_network})
+        return Opened(extractors, backbone, {"backbone": args.backbone, "action_network": action.action_network})
 
     return run_program(args, build, build_graphs if what.graphs else None)
 
 
 def build_graphs(args: ExtractionArguments, dist) -> int:
     """The three graph stages, over the features just made; the first exit status that is not 0."""
-    from graphs import (
-        action_spatio_temporal_graph_feature_extractor,
-        grid_based_spatial_action_graph,
-        temporal_similarity_graph,
-    )
     from graphs.stage import run_stage
+    from graphs.stages import GRAPH_STAGES
 
-    programs = (
-        grid_based_spatial_action_graph,
-        temporal_similarity_graph,
-        action_spatio_temporal_graph_feature_extractor,
-    )
-    for program in programs:
-        if status := run_stage(program.STAGE, args, dist):
+    for stage in GRAPH_STAGES:
+        if status := run_stage(stage, args, dist):
             return status
     return 0
 

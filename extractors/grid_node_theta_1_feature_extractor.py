@@ -12,14 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from extractors.arguments import BackboneArguments, ExtractionArguments, GridArguments
+from extractors.arguments import GridArguments
 from utility.arguments import parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
-    groups = (ExtractionArguments, BackboneArguments, GridArguments)
-    args, weights, grid = parse(groups, argv, description="Grid nodes (theta 1).")
+    (args,) = parse(GridArguments, argv, description="Grid nodes (theta 1).")
 
     # Only now: torch takes seconds to import, and --help or a misspelt flag should not wait for it.
     from extractors.clip_features import GridNodes
@@ -27,9 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pretrained.backbones import load_backbone
 
     def build(device, precision):
-        backbone = load_backbone(weights.backbone, device)
-        extractor = GridNodes(backbone, device, precision, args.batch_size, grid.patch, grid.overlap)
-        return Opened([extractor], backbone, {"backbone": weights.backbone})
+        backbone = load_backbone(args.backbone, device)
+        extractor = GridNodes(backbone, device, precision, args.batch_size, args.patch, args.overlap)
+        return Opened([extractor], backbone, {"backbone": args.backbone})
 
     return run_program(args, build)
 

@@ -1,8 +1,9 @@
 """Action features: the 16 frames around every sampled frame through I3D.
 
-    python extractors/i3d_feature_extractor.py --dataset minimotion --i3d rgb_imagenet.pt --features ViT-B-16-quickgelu
+    python extractors/i3d_feature_extractor.py --dataset minimotion --i3d rgb_imagenet.pt --backbone ViT-B-16-quickgelu
 
-Writes `actions`: per video `actions` [S, A] (never negative), `slot_mask` [S], `frame_index` [S].
+Writes `actions`: per video `actions` [S, A] (never negative), `slot_mask` [S], `frame_index` [S], beside the
+features of `--backbone` or `--features`.
 """
 
 import sys

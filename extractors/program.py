@@ -16,6 +16,7 @@ from dataset.stage_arguments import describe_settings
 from extractors.arguments import ExtractionArguments
 from extractors.base import Extractor, Sampling
 from extractors.runner import Summary, run
+from pretrained.backbones import backbone_tag
 from utility.distributed import Distributed, start
 from utility.feature_store import FeatureStore, feature_path
 from utility.logs import setup_logging
@@ -110,17 +111,18 @@ def _run(args: ExtractionArguments, build: Build, after: After | None, dist: Dis
 
 
 def features_folder(args: ExtractionArguments, corpus: Corpus, backbone: Any) -> Path:
-    """`--features`, else a folder named after the backbone, else the only one that exists.
+    """`--features`, else a folder named after the backbone (the one loaded or `--backbone`), else the only one.
 
     Raises:
         FileNotFoundError: none of these.
     """
+    tag = backbone.tag if backbone is not None else backbone_tag(args.backbone) if args.backbone else None
     try:
-        return features_dir(args, corpus, backbone.tag if backbone is not None else None)
+        return features_dir(args, corpus, tag)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"there are no features in {corpus.root / 'features'} yet: name the set with --features NAME (the grid "
-            "extractor takes the backbone's name), or run the grid extractor first"
+            f"there are no features in {corpus.root / 'features'} yet: name the set with --features NAME or its "
+            "backbone with --backbone, or run the grid extractor first"
         ) from error
 
 

@@ -14,21 +14,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from graphs.parts import graph_part, graph_settings
-from graphs.stage import Stage, run_program
-
-STAGE = Stage(
-    name="action_graph",
-    sources=("", "_spatial", "_temporal"),
-    target="_graph",
-    settings=graph_settings,
-    compute=lambda nodes, spatial, temporal, device: graph_part(nodes, spatial, temporal),
-)
+from dataset.stage_arguments import StageArguments
+from utility.arguments import parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
-    return run_program(STAGE, "Combine spatial and temporal graphs.", argv)
+    (args,) = parse(StageArguments, argv, description="Combine spatial and temporal graphs.")
+    # Only now: torch takes seconds to import, and --help or a misspelt flag should not wait for it.
+    from graphs.stage import run_program
+    from graphs.stages import ACTION_GRAPH
+
+    return run_program(ACTION_GRAPH, args)
 
 
 if __name__ == "__main__":

@@ -13,21 +13,23 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from graphs.parts import spatial_part, spatial_settings
-from graphs.stage import Stage, run_program
-
-STAGE = Stage(
-    name="spatial_action_graph",
-    sources=("", "actions"),
-    target="_spatial",
-    settings=spatial_settings,
-    compute=lambda nodes, actions, device: spatial_part(nodes, actions),
-)
+from dataset.stage_arguments import StageArguments
+from utility.arguments import parse
 
 
 def main(argv: Sequence[str] | None = None, **defaults: str) -> int:
-    """Runs the program; returns its exit status."""
-    return run_program(STAGE, "Spatial action graphs from node and action features.", argv, **defaults)
+    """Runs the program; returns its exit status.
+
+    Args:
+        defaults: values of flags where the command line does not give them.
+    """
+    words = [f"--{name}={value}" for name, value in defaults.items()] + list(sys.argv[1:] if argv is None else argv)
+    (args,) = parse(StageArguments, words, description="Spatial action graphs from node and action features.")
+    # Only now: torch takes seconds to import, and --help or a misspelt flag should not wait for it.
+    from graphs.stage import run_program
+    from graphs.stages import SPATIAL
+
+    return run_program(SPATIAL, args)
 
 
 if __name__ == "__main__":

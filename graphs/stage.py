@@ -1,9 +1,8 @@
 """How every graph stage runs over a corpus: what is done is skipped, every video leaves a line in the manifest."""
 
 import logging
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import torch
 
 from dataset.arguments import features_dir, open_corpus
 from dataset.stage_arguments import StageArguments, describe_settings, start_anew
-from utility.arguments import parse
+from pretrained.backbones import backbone_tag
 from utility.distributed import Distributed, start
 from utility.feature_store import FeatureStore, FeatureWriter, feature_path, find_feature
 from utility.logs import setup_logging
@@ -45,53 +44,65 @@ class Stage:
         return [node_feature + name if not name or name.startswith("_") else name for name in self.sources]
 
 
-def run_program(stage: Stage, description: str, argv: Sequence[str] | None = None, **defaults: Any) -> int:
-    """Parses the shared flags, opens what they name and runs the stage.
-
-    Args:
-        defaults: values of flags for this program where the command line does not give them.
+def run_program(stage: Stage, args: StageArguments) -> int:
+    """Opens what the flags name and runs the stage.
 
     Returns:
         Exit status: 0; 1 if nothing could be done (or anything failed, with `--strict`); 2 for the user to change.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    words = [f"--{name}={value}" for name, value in defaults.items()] + words
-    (args,) = parse(StageArguments, words, description=description)
-    dist = start(args.device)
-    setup_logging(dist)
+    dist = None
     try:
+        dist = start(args.device)
+        setup_logging(dist)
         return run_stage(stage, args, dist)
-    except (FileNotFoundError, ValueError) as error:
+    except (OSError, ValueError) as error:
         log.error("%s", error)
         return 2
+    except KeyboardInterrupt:
+        log.error("stopped; what is stored stays, the same command continues")
+        return 130
     finally:
-        dist.stop()
+        if dist is not None:
+            dist.stop()
+
+
+def tag_of(args: StageArguments) -> str | None:
+    """The set of features that `--backbone` stands for where `--features` does not name one."""
+    return backbone_tag(args.backbone) if args.backbone else None
 
 
 def run_stage(stage: Stage, args: StageArguments, dist: Distributed) -> int:
     """Runs a stage over the videos that the flags name; returns the exit status."""
     corpus = open_corpus(args)
-    folder = features_dir(args, corpus)
+    folder = features_dir(args, corpus, tag_of(args))
     feature = args.node_feature + stage.target
     target = feature_path(folder, corpus.name, feature)
-    sources = [FeatureStore(find_feature(folder, corpus.name, name)) for name in stage.features(args.node_feature)]
-    settings = stage.settings(*(source.settings for source in sources))
+    sources = {
+        name: FeatureStore(find_feature(folder, corpus.name, name)) for name in stage.features(args.node_feature)
+    }
+    settings = stage.settings(*(source.settings for source in sources.values()))
     ids = corpus.ids()
     if args.dry_run:
-        ready = sum(all(name in source for source in sources) for name in ids)
+        ready = sum(all(name in source for source in sources.values()) for name in ids)
         log.info("would make %s of %d videos (%d have all it needs)", target, len(ids), ready)
-        log.info("from %s; %s", ", ".join(str(source.path) for source in sources), describe_settings(settings))
+        log.info("from %s; %s", ", ".join(str(source.path) for source in sources.values()), describe_settings(settings))
         return 0
     if not args.resume and dist.is_main:
         start_anew(target)
     dist.barrier()
     manifest = Manifest(manifest_path(folder, corpus.name, feature), dist)
+    causes = Causes(folder, corpus.name)
     with FeatureWriter(target, settings, dist) as writer:
         todo = [name for name in ids if name not in writer.done]
         done_before = len(ids) - len(todo)
         counts = {"done": 0, "missing": 0}
         for name in dist.shard(todo):
-            status = _one(stage, name, sources, writer, manifest, dist.device, folder, corpus.name, args.node_feature)
+            cause = next((causes.of(source, name) for source in sources if name not in sources[source]), None)
+            status = "missing" if cause else "done"
+            started = time.perf_counter()
+            if cause is None:
+                writer.write(name, _compute(stage, name, sources.values(), dist.device))
+            manifest.record(name, stage.name, status, cause, None if cause else time.perf_counter() - started)
             counts[status] += 1
         counts = {key: dist.all_sum(value) for key, value in counts.items()}
         writer.finish()
@@ -108,33 +119,24 @@ def run_stage(stage: Stage, args: StageArguments, dist: Distributed) -> int:
     return int(nothing or (args.strict and counts["missing"] > 0))
 
 
-def _one(
-    stage: Stage,
-    name: str,
-    sources: Sequence[FeatureStore],
-    writer: FeatureWriter,
-    manifest: Manifest,
-    device: torch.device,
-    folder: Path,
-    corpus: str,
-    node_feature: str,
-) -> str:
-    started = time.perf_counter()
-    for feature, source in zip(stage.features(node_feature), sources, strict=True):
-        if name not in source:
-            cause = f"no {feature} features{_why(folder, corpus, feature, name)}"
-            manifest.record(name, stage.name, "missing", cause)
-            return "missing"
+def _compute(stage: Stage, name: str, sources: Iterable[FeatureStore], device: torch.device) -> dict[str, np.ndarray]:
     try:
-        arrays = stage.compute(*(source[name] for source in sources), device)
+        return dict(stage.compute(*(source[name] for source in sources), device))
     except ValueError as error:
         raise type(error)(f"video {name!r}: {error}") from error
-    writer.write(name, dict(arrays))
-    manifest.record(name, stage.name, "done", seconds=time.perf_counter() - started)
-    return "done"
 
 
-def _why(folder: Path, corpus: str, feature: str, name: str) -> str:
-    """What the manifest of the stage before says about a video that it did not deliver."""
-    entry = Manifest(manifest_path(folder, corpus, feature)).latest().get(name)
-    return f" ({entry['status']}: {entry['cause']})" if entry and entry["cause"] else ""
+class Causes:
+    """Why the stages before did not deliver a video; their manifests are read when first asked for, and once."""
+
+    def __init__(self, folder: Path, corpus: str):
+        self.folder, self.corpus = folder, corpus
+        self._entries: dict[str, dict[str, dict[str, Any]]] = {}
+
+    def of(self, feature: str, name: str) -> str:
+        """In words, for the manifest."""
+        if feature not in self._entries:
+            self._entries[feature] = Manifest(manifest_path(self.folder, self.corpus, feature)).latest()
+        entry = self._entries[feature].get(name) or {}
+        why = f" ({entry['status']}: {entry['cause']})" if entry.get("cause") else ""
+        return f"no {feature} features{why}"

@@ -12,21 +12,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from graphs.parts import temporal_part, temporal_settings
-from graphs.stage import Stage, run_program
-
-STAGE = Stage(
-    name="temporal_similarity_graph",
-    sources=("",),
-    target="_temporal",
-    settings=temporal_settings,
-    compute=temporal_part,
-)
+from dataset.stage_arguments import StageArguments
+from utility.arguments import parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
-    return run_program(STAGE, "Temporal similarity graphs from node features.", argv)
+    (args,) = parse(StageArguments, argv, description="Temporal similarity graphs from node features.")
+    # Only now: torch takes seconds to import, and --help or a misspelt flag should not wait for it.
+    from graphs.stage import run_program
+    from graphs.stages import TEMPORAL
+
+    return run_program(TEMPORAL, args)
 
 
 if __name__ == "__main__":

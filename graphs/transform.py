@@ -24,6 +24,7 @@ from graphs.published_files import (
     write_nodes,
 )
 from graphs.published_pickle import PublishedFileError, write_graph_pickle
+from graphs.stage import tag_of
 from utility.feature_store import FeatureStore, FeatureWriter, SettingsMismatch, feature_path, find_feature
 from utility.logs import setup_logging
 
@@ -43,7 +44,7 @@ def run_transform(args: TransformArguments) -> int:
         corpus = open_corpus(args)
         if args.import_files:
             return import_files(args, corpus)
-        folder = features_dir(args, corpus)
+        folder = features_dir(args, corpus, tag_of(args))
         store = FeatureStore(find_feature(folder, corpus.name, f"{args.node_feature}_graph"))
         ids = [name for name in corpus.ids() if name in store]
         if absent := [name for name in corpus.ids() if name not in store]:
@@ -137,7 +138,8 @@ def import_files(args: TransformArguments, corpus: Corpus) -> int:
     if not pickles and not nodes:
         raise PublishedFileError("--import: mask files alone hold no graphs; give graph pickles or a node file too")
     feature = f"{args.node_feature}_graph" if pickles else args.node_feature
-    path = feature_path(features_dir(args, corpus, "published"), corpus.name, feature)
+    folder = features_dir(args, corpus, tag_of(args) or "published")
+    path = feature_path(folder, corpus.name, feature)
     source = {"imported": sorted(file.name for file in paths), "slots": args.slots}
     settings = {"stage": "action_graph", "nodes": source, "actions": source} if pickles else source
     if args.dry_run:

@@ -10,7 +10,8 @@ Without `--export` and `--import` it writes the folder `{CORPUS}_GBased_geometri
     dataset = ActionGraphDataset("dataset/MiniMotion/features/NAME/MiniMotion_GBased_geometric", split="train")
 
 Graphs stay compact on disk (a quarter of a megabyte each) and are expanded to edges when they are asked for. The files
-of `--export` hold expanded edges, about a hundred times as much.
+of `--export` hold expanded edges, about a hundred times as much. Files are copied and converted on the CPU, whatever
+`--device` says, which is taken as every stage takes it.
 """
 
 import sys
@@ -20,14 +21,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from dataset.stage_arguments import NodeArguments
+from dataset.stage_arguments import StageArguments
 from utility.arguments import parse
 
 DEVIATIONS = ("emptiness", "positive_sum", "pad_edges")
 
 
 @dataclass
-class TransformArguments(NodeArguments):
+class TransformArguments(StageArguments):
     """What to make of the graphs."""
 
     output: str | None = field(

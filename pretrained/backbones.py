@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -73,11 +73,10 @@ def load_backbone(spec: str | Path, device: str | torch.device = "cpu") -> Backb
     spec = str(spec)
     path = Path(spec).expanduser()
     if path.is_dir():
-        folder = path / "best" if not is_checkpoint(path) and is_checkpoint(path / "best") else path
+        folder = _chosen(path)
         backbone = _from_checkpoint(folder) if _is_ours(folder) else _from_weights(folder, path.name)
     elif path.is_file():
-        record = zoo.find(path.name)
-        backbone = _from_weights(path, path.stem if path.suffix in (".pt", ".pth") else path.name, record=record)
+        backbone = _from_weights(path, _file_name(path), record=zoo.find(path.name))
     elif record := zoo.find(spec):
         if record.kind != "clip":
             raise ValueError(f"{spec} is not a CLIP; known ones: {', '.join(zoo.names('clip'))}")
@@ -88,9 +87,46 @@ def load_backbone(spec: str | Path, device: str | torch.device = "cpu") -> Backb
     return backbone
 
 
+def backbone_tag(spec: str | Path) -> str:
+    """The `tag` of a backbone without reading its weights, which need not be here.
+
+    What is neither a file, a folder nor a known name is taken for a tag.
+    """
+    spec = str(spec)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        folder = _chosen(path)
+        name = _own_name(folder, _load_config(folder)[CONFIG_KEY]) if _is_ours(folder) else path.name
+    elif path.is_file():
+        name = _file_name(path)
+    elif record := zoo.find(spec):
+        name = record.name
+    else:
+        architecture, separator, file = spec.partition(":")
+        name = _pair_name(architecture, Path(file)) if separator else spec
+    return _tag(name)
+
+
 def describe(config: CLIPConfig, name: str, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
     """What `config["backbone"]` of a checkpoint says, so that `load_backbone` can use the folder by itself."""
     return {"name": name, "clip": asdict(config), "mean": list(mean), "std": list(std)}
+
+
+def _chosen(folder: Path) -> Path:
+    """The checkpoint that a folder means: itself, or the best of the run that it holds."""
+    return folder / "best" if not is_checkpoint(folder) and is_checkpoint(folder / "best") else folder
+
+
+def _file_name(path: Path) -> str:
+    return path.stem if path.suffix in (".pt", ".pth") else path.name
+
+
+def _pair_name(architecture: str, path: Path) -> str:
+    return f"{architecture}.{path.stem}"
+
+
+def _own_name(folder: Path, described: Mapping[str, Any]) -> str:
+    return described.get("name", folder.parent.name if folder.name in ("best", "last") else folder.name)
 
 
 def _from_pair(spec: str) -> Backbone:
@@ -98,7 +134,7 @@ def _from_pair(spec: str) -> Backbone:
     if separator and _architectures(architecture):
         for path in (Path(file).expanduser(), zoo.FOLDER / file):
             if path.is_file():
-                return _from_weights(path, f"{architecture}.{path.stem}", architecture)
+                return _from_weights(path, _pair_name(architecture, path), architecture)
         raise FileNotFoundError(f"weight file not found: {file} (for {architecture}), here or in pretrained/")
     if _architectures(spec):
         raise zoo.MissingWeights(
@@ -134,11 +170,11 @@ def _from_checkpoint(folder: Path) -> Backbone:
     prefixed = {k.removeprefix("clip."): v for k, v in checkpoint.tensors.items() if k.startswith("clip.")}
     model = CLIP(config)
     load_tensors(model, prefixed or checkpoint.tensors, str(folder))
-    run = folder.parent.name if folder.name in ("best", "last") else folder.name
+    name = _own_name(folder, described)
     return Backbone(
         model=model,
-        name=described.get("name", run),
-        tag=_tag(described.get("name", run)),
+        name=name,
+        tag=_tag(name),
         resolution=config.resolution,
         mean=tuple(described["mean"]),
         std=tuple(described["std"]),

@@ -8,11 +8,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+NOT_EXTRACTED = "no program of this version"
+IMPORTED = f"{NOT_EXTRACTED}; graphs/transform_graph_to_geometric.py --nodes object --import FILE reads published ones"
 # Which program makes a feature.
 STAGES = {
     "GBased": "extractors/grid_node_theta_1_feature_extractor.py",
-    "OBased": "extractors/object_node_theta_1_feature_extractor.py",
-    "OFeat": "extractors/object_node_theta_1_feature_extractor.py",
+    "OBased": IMPORTED,
+    "OFeat": NOT_EXTRACTED,
     "theta2": "extractors/clip4clip_theta_2_feature_extractor.py",
     "actions": "extractors/i3d_feature_extractor.py",
     "GBased_spatial": "graphs/grid_based_spatial_action_graph.py",
@@ -21,7 +23,7 @@ STAGES = {
     "OBased_temporal": "graphs/temporal_similarity_graph.py",
     "GBased_graph": "graphs/action_spatio_temporal_graph_feature_extractor.py",
     "OBased_graph": "graphs/action_spatio_temporal_graph_feature_extractor.py",
-    "rel": "graphs/knowledge",
+    "rel": NOT_EXTRACTED,
 }
 
 

@@ -15,7 +15,13 @@ import torch
 from launch import ENVIRONMENT, ROOT, torchrun
 from tiny import FEATURES, LENGTHS, same_features, store
 
-from extractors import extract, grid_node_theta_1_feature_extractor, i3d_feature_extractor, runner
+from extractors import (
+    clip4clip_theta_2_feature_extractor,
+    extract,
+    grid_node_theta_1_feature_extractor,
+    i3d_feature_extractor,
+    runner,
+)
 from extractors.base import Sampling, prepare
 from extractors.clip_features import GridNodes
 from utility.manifest import Manifest
@@ -211,6 +217,7 @@ def test_videos_that_the_backbone_was_trained_on_are_counted(flags, whole, tmp_p
         (["--precision", "fp16"], "--precision is 'fp16'"),
         (["--compat", "beam"], "--compat is 'beam'"),
         (["--patch", "0"], "--patch is 0"),
+        (["--nodes", "object"], "--nodes object needs object node features (OBased), which no program of this version"),
         (["--slot", "3"], "did you mean --slots"),
         (["--backbone", "nowhere"], "no backbone nowhere"),
         (["--i3d", "nowhere"], "no action network nowhere"),
@@ -233,6 +240,15 @@ def test_without_a_name_for_the_features_the_action_program_asks_for_one(corpus,
     assert grid_node_theta_1_feature_extractor.main([*command, *weights[:2]]) == 0
     assert i3d_feature_extractor.main([*command, *weights[2:]]) == 0
     assert (root / "features" / "tiny" / "Tiny_actions.hdf5").is_file()
+    assert i3d_feature_extractor.main([*command, *weights[2:], "--backbone", "of another", "--dry_run"]) == 0
+    assert "features/of_another/Tiny_actions.hdf5" in caplog.text
+    for program in (grid_node_theta_1_feature_extractor, clip4clip_theta_2_feature_extractor, i3d_feature_extractor):
+        words = [*command, *(weights[2:] if program is i3d_feature_extractor else weights[:2]), "--nodes", "object"]
+        if program is grid_node_theta_1_feature_extractor:
+            with pytest.raises(SystemExit):
+                program.main(words)
+        else:  # whole frames and actions are the same for all nodes
+            assert program.main([*words, "--dry_run"]) == 0
 
 
 def test_help_comes_without_importing_torch():

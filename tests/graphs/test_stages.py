@@ -142,6 +142,38 @@ def test_starting_anew_takes_other_settings(corpus):
     assert store(corpus, "GBased_temporal").ids == ["d"]
 
 
+def test_the_backbone_names_the_features(corpus, capsys):
+    folder = corpus / "features" / "other.2"
+    write(folder, "GBased", {"d": node_arrays(7)})
+    assert run(temporal_similarity_graph, corpus) == 2  # two sets, none named
+    assert "choose one with --features" in capsys.readouterr().err
+    assert run(temporal_similarity_graph, corpus, "--backbone", "tiny") == 0
+    assert store(corpus, "GBased_temporal").ids == IDS
+    # weights that are not here still name their features
+    assert run(temporal_similarity_graph, corpus, "--backbone", "other:weights/2.bin") == 0
+    assert FeatureStore(folder / "small_GBased_temporal.hdf5").ids == ["d"]
+    assert run(temporal_similarity_graph, corpus, "--backbone", "absent") == 2
+    assert "features/absent/small_GBased.hdf5" in capsys.readouterr().err
+    assert run(temporal_similarity_graph, corpus, "--backbone", "absent", "--features", "tiny") == 0
+
+
+def test_manifests_of_the_stages_before_are_read_once(corpus, monkeypatch):
+    read = []
+    latest = Manifest.latest
+    monkeypatch.setattr(Manifest, "latest", lambda self: (read.append(self.path.name), latest(self))[1])
+    write(corpus / "features" / "tiny", "OBased", {"x": node_arrays(7)})
+    write(corpus / "features" / "tiny", "actions", {})
+    assert run(grid_based_spatial_action_graph, corpus, "--nodes", "object") == 1
+    assert read == ["small_OBased.manifest.jsonl"]
+    latest = Manifest(manifest_path(corpus / "features" / "tiny", "small", "OBased_spatial")).latest()
+    assert {entry["cause"] for entry in latest.values()} == {"no OBased features"} and len(latest) == len(IDS)
+
+
+def test_a_wrong_device_is_an_answer_and_no_traceback(corpus, caplog):
+    assert temporal_similarity_graph.main(["--data_root", str(corpus), "--device", "tpu"]) == 2
+    assert "unknown device 'tpu'" in caplog.text
+
+
 def test_missing_source_names_its_stage(corpus, capsys):
     assert run(action_spatio_temporal_graph_feature_extractor, corpus) == 2
     assert "graphs/grid_based_spatial_action_graph.py" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import torch
 from model import CLIP4Clip
 from model.backbone.clip import CLIP, CLIPConfig, small_config
 from pretrained import zoo
-from pretrained.backbones import describe, load_backbone
+from pretrained.backbones import backbone_tag, describe, load_backbone
 from utility.checkpoint import save_checkpoint
 
 TINY = CLIPConfig(
@@ -43,6 +43,7 @@ def test_openai_archive(clip, tmp_path):
     path = tmp_path / "openai.pt"
     torch_script(clip, path)
     backbone = load_backbone(path)
+    assert backbone_tag(path) == backbone.tag
     same(backbone.model, clip)
     assert backbone.model.config.activation == "quick_gelu" and not backbone.model.training
     assert (backbone.resolution, backbone.mean, backbone.std) == (32, zoo.CLIP_MEAN, zoo.CLIP_STD)
@@ -68,7 +69,7 @@ def test_clip4clip_file_in_mixed_precision_with_a_header(clip, tmp_path):
     backbone = load_backbone(path)
     same(backbone.model, square, 2e-2)
     assert "transformerClip.resblocks.0.ln_1.weight" in backbone.left_out
-    assert backbone.tag == "pytorch_model.bin.3"
+    assert backbone.tag == backbone_tag(path) == "pytorch_model.bin.3"
     assert {p.dtype for p in backbone.model.parameters()} == {torch.float32}
 
 
@@ -88,6 +89,7 @@ def test_open_clip_file_with_its_architecture(quick, tmp_path, monkeypatch):
     torch.save(theirs.state_dict(), tmp_path / "weights.bin")
     backbone = load_backbone(f"Tiny:{tmp_path / 'weights.bin'}")
     same(backbone.model, theirs)
+    assert backbone.tag == backbone_tag(f"Tiny:{tmp_path / 'weights.bin'}") == "Tiny.weights"
     assert backbone.model.config.activation == ("quick_gelu" if quick else "gelu")
     with pytest.raises(ValueError, match="does not tell whether it needs gelu or quick_gelu"):
         load_backbone(tmp_path / "weights.bin")
@@ -111,6 +113,7 @@ def test_hugging_face_folder(activation, tmp_path):
     theirs.save_pretrained(tmp_path)
     (tmp_path / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.25] * 3}))
     backbone = load_backbone(tmp_path)
+    assert backbone_tag(tmp_path) == backbone.tag == tmp_path.name
     assert backbone.model.config.activation == activation
     assert (backbone.model.config.vision_heads, backbone.model.config.text_heads) == (4, 2)
     assert (backbone.mean, backbone.std) == ((0.5,) * 3, (0.25,) * 3)
@@ -133,9 +136,17 @@ def test_checkpoint_folder_remembers_what_it_saw(tmp_path):
         backbone = load_backbone(spec)
         assert backbone.model.config == config
         assert backbone.trained_on == ["video1", "video2"]
+        assert backbone_tag(spec) == "mine"
         assert (backbone.tag, backbone.mean, backbone.std) == ("mine", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
         pixels = torch.randn(1, 3, 64, 64)
         torch.testing.assert_close(backbone.model.encode_image(pixels), model.clip.encode_image(pixels))
+
+
+def test_the_tag_of_a_backbone_needs_no_weights(monkeypatch, tmp_path):
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path)
+    assert backbone_tag("ViT-B/32") == backbone_tag("ViT-B-32-quickgelu") == "ViT-B-32-quickgelu"
+    assert backbone_tag("ViT-B-32:elsewhere/my weights.bin") == "ViT-B-32.my_weights"
+    assert backbone_tag("akg") == "akg"
 
 
 def test_tokenizer_makes_rows_as_long_as_the_text_tower(tmp_path):
