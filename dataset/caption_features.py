@@ -8,6 +8,7 @@ from typing import Any
 
 from utility.feature_layout import flatten
 from utility.feature_store import FeatureStore, find_feature
+from utility.places import portable
 
 
 class CaptionFeatures:
@@ -70,17 +71,13 @@ class CaptionFeatures:
         return f"the backbone was trained on {count} of the test videos: the scores flatter it" if count else None
 
     def weights(self, **given: str | None) -> dict[str, str]:
-        """Where backbone and action network are, as far as `given` or the notes of the features say."""
-        sources = {"backbone": self.node_feature, "action_network": "actions"}
-        places = {}
-        for kind, feature in sources.items():
-            place = given.get(kind)
-            if not place:
-                try:
-                    store = FeatureStore(find_feature(self.folder, self.corpus, feature))
-                    place = store.notes.get("weights", {}).get(kind)
-                except FileNotFoundError:
-                    continue
-            if place:
-                places[kind] = str(Path(place).resolve()) if Path(place).exists() else place
+        """Where backbone and action network are (see `utility.places`): as given, else as the features note it."""
+        places = {kind: portable(place) for kind, place in given.items() if place}
+        for kind, feature in {"backbone": self.node_feature, "action_network": "actions"}.items():
+            try:
+                store = FeatureStore(find_feature(self.folder, self.corpus, feature))
+            except FileNotFoundError:
+                continue
+            noted = store.notes.get("weights", {}).get(kind)
+            places |= {kind: noted} if noted and kind not in places else {}
         return places

@@ -27,6 +27,7 @@ from utility.caption_evaluation import write_json
 from utility.checkpoint import load_checkpoint, load_tensors
 from utility.distributed import choose_device
 from utility.feature_layout import flatten
+from utility.places import located
 from utility.precision import recorded_precision
 from utility.video import VideoError
 from utility.vocabulary import Vocabulary
@@ -155,8 +156,9 @@ class FileCaptioner:
         trained: dict[str, str],
     ) -> Any:
         """The network of the flag, else of the path that the training noted, else of its name, if it is the same."""
+        noted = located(recorded[kind]) if kind in recorded else trained["name"]
         try:
-            network = load(given or recorded.get(kind) or trained["name"], self.device)
+            network = load(given or noted, self.device)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{error}. The captioner needs the {kind} {trained['name']} ({trained['hash']}): give it with "

@@ -20,6 +20,7 @@ from pretrained.backbones import backbone_tag
 from utility.distributed import Distributed, start
 from utility.feature_store import FeatureStore, feature_path
 from utility.logs import setup_logging
+from utility.places import portable
 from utility.precision import choose_precision
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class Opened:
 
     Attributes:
         backbone: the `pretrained.backbones.Backbone` among them, None without one.
-        weights: what the flags named, by `backbone` and `action_network`; noted in the feature files.
+        weights: what the flags named, by `backbone` and `action_network`; where it is is noted in the feature files.
     """
 
     extractors: list[Extractor]
@@ -98,9 +99,8 @@ def _run(args: ExtractionArguments, build: Build, after: After | None, dist: Dis
             log.info("%s", plan_line(extractor, sampling, folder, corpus))
         return 0
     log.info("%s -> %s", ", ".join(e.feature for e in extractors), folder)
-    summaries = run(
-        corpus, extractors, sampling, folder, dist, args.decode_workers, args.resume, {"weights": opened.weights}
-    )
+    notes = {"weights": {kind: portable(place) for kind, place in opened.weights.items()}}
+    summaries = run(corpus, extractors, sampling, folder, dist, args.decode_workers, args.resume, notes)
     for summary in summaries:
         log.info("%s", summary.line())
     report_failures(summaries)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import main
+from dataset.caption_features import CaptionFeatures
 from extractors import extract
 from extractors.in_memory import FileCaptioner, expand
 from model.backbone.clip import CLIP, small_config
@@ -66,7 +67,7 @@ def trained(tmp_path_factory):
     data = ["--data_root", str(root), "--device", "cpu"]
     sampling = ["--slots", "4", "--rate", "2", "--patch", "2", "--decode_workers", "0"]
     assert extract.main([*data, *places, *sampling]) == 0
-    words = ["--model_name", "films_GBased+videomask", "--do_train", *data, *places, "--epochs", "12", "--lr", "3e-3"]
+    words = ["--model_name", "films_GBased+videomask", "--do_train", *data, "--epochs", "12", "--lr", "3e-3"]
     words += [
         "--batch_size",
         "9",
@@ -99,6 +100,24 @@ def test_a_file_gets_the_graph_and_the_caption_of_its_features(trained):
         for key, value in stored.items():
             np.testing.assert_allclose(graph[key].astype(float), value.astype(float), atol=2e-3, err_msg=key)
         assert captioner.caption(path).caption == caption
+
+
+def test_the_checkpoint_knows_where_its_networks_are(trained, tmp_path, monkeypatch):
+    """By the features' notes, without a flag; inside the repository relative to it, so that both can move."""
+    config = json.loads((trained / "run/best/config.json").read_text())
+    assert config["weights"] == {"backbone": str(trained / "clip"), "action_network": str(trained / "i3d")}
+    monkeypatch.setattr("utility.places.portable.__defaults__", (trained,))
+    monkeypatch.setattr("utility.places.located.__defaults__", (tmp_path / "copy",))
+    (store,) = trained.glob("features/*/*_GBased_graph.hdf5")
+    moved = CaptionFeatures(store.parent, trained.name, "GBased").weights(
+        backbone=str(trained / "clip"), action_network=str(trained / "i3d")
+    )
+    assert moved == {"backbone": "clip", "action_network": "i3d"}
+    shutil.copytree(trained, tmp_path / "copy")
+    config["weights"] = moved
+    (tmp_path / "copy/run/best/config.json").write_text(json.dumps(config))
+    monkeypatch.chdir(tmp_path)
+    assert FileCaptioner("copy/run/best", device="cpu").caption("copy/videos/a ball 0.mp4").caption is not None
 
 
 def test_scores_name_the_test_videos_that_the_backbone_has_seen(trained):
