@@ -2,7 +2,7 @@
 
     python -m utility.manifest status dataset/MiniMotion/features/small
 
-prints one line per corpus and stage and the cause of every failure. A line of a manifest reads
+prints one line per corpus and stage, and each cause of failure with its number of videos. A line of a manifest reads
 `{"video", "stage", "status": "done" | "failed" | "missing", "cause", "seconds", "settings_hash", "time"}`; the last
 line of a video counts.
 """
@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,11 +100,11 @@ class Manifest:
         return sorted(self.path.parent.glob(f"{glob_escape(self.path.stem)}.rank*.jsonl"))
 
 
-def status_table(folder: Path | str, most: int | None = 50) -> str:
-    """Counts per manifest of a folder, then the videos that are not done, each cause once with the stages it stopped.
+def status_table(folder: Path | str, most: int | None = 8) -> str:
+    """Counts per manifest of a folder, then how many videos each cause stopped, and in which stages.
 
     Args:
-        most: how many of these lines; None for all.
+        most: how many videos are named per cause; None for all.
 
     Raises:
         FileNotFoundError: the folder does not exist or holds no manifest.
@@ -115,7 +116,7 @@ def status_table(folder: Path | str, most: int | None = 50) -> str:
     stages = sorted({file.with_name(file.name.split(".manifest")[0] + SUFFIX) for file in files})
     if not stages:
         raise FileNotFoundError(f"no {'*' + SUFFIX} in {folder}: give the folder of the feature files")
-    causes: dict[tuple[str, str, str], list[str]] = {}
+    stopped: dict[tuple[str, str, str], list[str]] = {}
     rows = [("stage", "done", "failed", "missing", "seconds")]
     for path in stages:
         latest = Manifest(path).latest()
@@ -126,13 +127,30 @@ def status_table(folder: Path | str, most: int | None = 50) -> str:
         for video, entry in sorted(latest.items()):
             if entry["status"] != "done":
                 why = (video, entry["status"], entry["cause"] or "no cause recorded")
-                causes.setdefault(why, []).append(label)
+                stopped.setdefault(why, []).append(label)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [f"{row[0]:<{widths[0]}}  " + "  ".join(map(str.rjust, row[1:], widths[1:])) for row in rows]
-    listed = [f"{video}: {status} in {', '.join(where)}: {why}" for (video, status, why), where in causes.items()]
-    if most is not None and len(listed) > most:
-        listed[most:] = [f"and {len(listed) - most} more; --all shows them"]
-    return "\n".join(lines + ([""] + listed if listed else []))
+    return "\n".join(lines + _causes(stopped, most))
+
+
+def _causes(stopped: Mapping[tuple[str, str, str], Sequence[str]], most: int | None) -> list[str]:
+    """Lines for {(video, status, cause): stages}: per stages and status, the causes by their number of videos."""
+    sections: dict[tuple[str, tuple[str, ...]], dict[str, dict[str, str]]] = {}
+    for (video, status, cause), where in stopped.items():
+        if cause.startswith("no "):
+            cause = cause.split(" (")[0]  # what stopped the stage before has a line of its own
+        kind = re.sub(r"\d+", "N", cause)
+        sections.setdefault((status, tuple(where)), {}).setdefault(kind, {})[video] = cause
+    lines = []
+    for (status, where), kinds in sections.items():
+        lines += ["", f"{status} in {', '.join(where)}"]
+        for kind, causes in sorted(kinds.items(), key=lambda item: -len(item[1])):
+            videos = list(causes)
+            names = ", ".join(videos[:most])
+            more = "" if len(videos) <= len(videos[:most]) else f", and {len(videos) - most} more (--all names them)"
+            cause = kind if len(set(causes.values())) > 1 else causes[videos[0]]
+            lines.append(f"{len(videos):>6}  {cause}: {names}{more}")
+    return lines
 
 
 def main(argv: Iterable[str] | None = None) -> int:
@@ -140,10 +158,10 @@ def main(argv: Iterable[str] | None = None) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     status = verbs.add_parser("status", help="print a table of all stages in a folder of features")
     status.add_argument("folder", type=Path)
-    status.add_argument("--all", action="store_true", help="list every video that is not done, not the first 50")
+    status.add_argument("--all", action="store_true", help="name every video that is not done, not eight per cause")
     arguments = parser.parse_args(None if argv is None else list(argv))
     try:
-        print(status_table(arguments.folder, None if arguments.all else 50))
+        print(status_table(arguments.folder, None if arguments.all else 8))
     except FileNotFoundError as error:
         parser.error(str(error))
     return 0

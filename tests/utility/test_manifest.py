@@ -77,16 +77,42 @@ def test_the_status_command_prints_a_table_and_each_cause_once(tmp_path):
         ["tiny/MSVD_GBased", "1", "1", "1", "2.1"],
         ["tiny/MSVD_theta2", "1", "1", "1", "2.1"],
     ]
-    assert "vid2: failed in tiny/MSVD_GBased, tiny/MSVD_theta2: open: the file is empty" in lines
-    assert "vid3: missing in tiny/MSVD_GBased, tiny/MSVD_theta2: no video file" in lines
-    assert len(lines) == 6
+    assert lines[3:] == [
+        "",
+        "failed in tiny/MSVD_GBased, tiny/MSVD_theta2",
+        "     1  open: the file is empty: vid2",
+        "",
+        "missing in tiny/MSVD_GBased, tiny/MSVD_theta2",
+        "     1  no video file: vid3",
+    ]
+
+
+def test_causes_are_counted_per_stage(tmp_path):
+    """Those that differ in a number are one; what follows from a failure in the stage before is one, too."""
+    causes = {"a": "open: empty", "b": "decode: after 28 frames", "c": "decode: after 7 frames", "d": "open: empty"}
+    nodes = Manifest(manifest_path(tmp_path, "X", "GBased"))
+    graphs = Manifest(manifest_path(tmp_path, "X", "GBased_spatial"))
+    for video, cause in causes.items():
+        nodes.record(video, "GBased", "failed", cause)
+        graphs.record(video, "spatial", "missing", f"no GBased features (failed: {cause})")
+    nodes.record("e", "GBased", "failed", "open: gone")
+    assert status_table(tmp_path).splitlines()[4:] == [
+        "failed in X_GBased",
+        "     2  open: empty: a, d",
+        "     2  decode: after N frames: b, c",
+        "     1  open: gone: e",
+        "",
+        "missing in X_GBased_spatial",
+        "     4  no GBased features: a, b, c, d",
+    ]
 
 
 def test_long_lists_are_cut_unless_asked_for(tmp_path):
     manifest = Manifest(manifest_path(tmp_path, "X", "GBased"))
     for number in range(60):
         manifest.record(f"v{number}", "GBased", "missing", "no video file")
-    assert "and 10 more; --all" in status_table(tmp_path)
+    assert "    60  no video file: v0, " in status_table(tmp_path)
+    assert ", and 52 more (--all" in status_table(tmp_path)
     assert "more" not in status_table(tmp_path, None)
 
 
