@@ -112,7 +112,8 @@ class Session:
         freeze_layers(clip, args.freeze_layer_num)
         if args.freeze_token_embedding:
             clip.token_embedding.requires_grad_(False)
-        return CLIP4Clip(clip, args.sim_header, args.cross_num_hidden_layers)
+        # The size of a vocabulary is known when the training captions are: `train` adds the word prediction.
+        return CLIP4Clip(clip, args.sim_header, args.cross_num_hidden_layers, word_weight=args.word_weight)
 
     def run(self) -> None:
         from utility.checkpoint import load_checkpoint, load_tensors
@@ -123,7 +124,9 @@ class Session:
                 return
         folder = self.output / "best"
         checkpoint = load_checkpoint(folder if folder.is_dir() else self.output / "last", training=False)
-        load_tensors(self.model, checkpoint.tensors, str(self.output))
+        self.model.words = None  # it has served
+        tensors = {name: value for name, value in checkpoint.tensors.items() if not name.startswith("words.")}
+        load_tensors(self.model, tensors, str(self.output))
         self.test(self.args.eval_split)
 
     def frames(self, split: str, slots: int) -> Any:
@@ -160,6 +163,7 @@ class Session:
 
         from dataset.clips import Augmentation, ClipPairs
         from model.retrieval.tuning import parameter_groups
+        from model.retrieval.words import WordPrediction
         from utility.bert_adam import BertAdam
         from utility.engine import TrainSettings, train
         from utility.loader import BatchLoader, split_batch
@@ -182,8 +186,10 @@ class Session:
         )
         pairs = ClipPairs(
             self.frames("train", args.cache_frames), self.corpus.captions, self.tokenizer, args.train_frames,
-            args.max_words, self.resolution, augmentation, args.every_sentence,
+            args.max_words, self.resolution, augmentation, args.every_sentence, args.word_weight > 0,
         )  # fmt: skip
+        if pairs.words is not None:
+            self.model.words = WordPrediction(self.model.clip.config.embed_dim, len(pairs.words)).to(dist.device)
         loader = BatchLoader(pairs, pairs.collate, args.batch_size, None, dist, args.seed, num_workers=args.num_workers)
         steps = args.epochs * loader.steps_per_epoch
         log.info("%d epochs of %d steps, %d pairs each", args.epochs, loader.steps_per_epoch, args.batch_size)
@@ -208,7 +214,8 @@ class Session:
     def loss(self, model: Any, batch: Any, chunk: int) -> tuple[Any, int, dict[str, Any]]:
         import torch
 
-        total, rows = model(batch.ids, self.pixels(batch.frames), batch.mask, self.dist.gather, self.dist.rank, chunk)
+        pixels = self.pixels(batch.frames)
+        total, rows = model(batch.ids, pixels, batch.mask, self.dist.gather, self.dist.rank, chunk, batch.words)
         own = torch.arange(len(rows), device=rows.device) + self.dist.rank * len(rows)
         found = (rows.argmax(1) == own).float().mean()
         return total, len(rows), {"batch_R1": 100 * found, "temperature": model.clip.logit_scale.exp()}

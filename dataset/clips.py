@@ -78,19 +78,20 @@ def pad_clip(frames: Tensor, length: int) -> tuple[Tensor, Tensor]:
 
 @dataclass
 class ClipBatch:
-    """Pairs: frames [B, T, 3, R, R] uint8, mask [B, T], ids [B, L], and the names of the videos."""
+    """Pairs: frames [B, T, 3, R, R] uint8, mask [B, T], ids [B, L], words [B, V] and the names of the videos."""
 
     frames: Tensor
     mask: Tensor
     ids: Tensor
+    words: Tensor
     names: list[str]
 
     def to(self, device: torch.device | str) -> ClipBatch:
-        tensors = (getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)[:3])
+        tensors = (getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)[:4])
         return ClipBatch(*tensors, self.names)
 
     def pin_memory(self) -> ClipBatch:
-        return ClipBatch(self.frames.pin_memory(), self.mask.pin_memory(), self.ids.pin_memory(), self.names)
+        return ClipBatch(*(getattr(self, f.name).pin_memory() for f in fields(self)[:4]), self.names)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -105,6 +106,7 @@ class ClipPairs(Dataset):
         frames: pictures of the videos.
         captions: raw captions by id; videos without pictures or captions are left out.
         every_sentence: one item per caption instead of one per video.
+        word_targets: batches say which words the captions of each video use (`WordTargets`); else `words` is [B, 0].
 
     Raises:
         ValueError: no pair is left.
@@ -120,6 +122,7 @@ class ClipPairs(Dataset):
         resolution: int,
         augmentation: Augmentation | None = None,
         every_sentence: bool = False,
+        word_targets: bool = False,
     ):
         self.frames, self.max_frames, self.resolution = frames, max_frames, resolution
         self.augmentation = augmentation or Augmentation()
@@ -127,6 +130,7 @@ class ClipPairs(Dataset):
         if not self.names:
             raise ValueError("no training video has both frames and a caption")
         self.ids = {name: tokenizer.pack(captions[name], max_words)[0] for name in self.names}
+        self.words = WordTargets(list(self.ids.values())) if word_targets else None
         self.items: list[tuple[str, int | None]] = [(name, None) for name in self.names]
         if every_sentence:
             self.items = [(name, i) for name in self.names for i in range(len(self.ids[name]))]
@@ -134,7 +138,7 @@ class ClipPairs(Dataset):
     def __len__(self) -> int:
         return len(self.items)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, str]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, Tensor, str]:
         name, caption = self.items[index]
         try:
             frames = self.frames[name]
@@ -148,12 +152,38 @@ class ClipPairs(Dataset):
         row = np.random.randint(len(ids)) if caption is None else caption
         how = self.augmentation
         clip = frames[torch.from_numpy(choose_frames(len(frames), self.max_frames, how.random_frames))]
-        return *pad_clip(crop(clip, self.resolution, how), self.max_frames), ids[row], name
+        words = torch.zeros(0) if self.words is None else self.words(ids)
+        return *pad_clip(crop(clip, self.resolution, how), self.max_frames), ids[row], words, name
 
     @staticmethod
-    def collate(items: Sequence[tuple[Tensor, Tensor, Tensor, str]]) -> ClipBatch:
-        frames, mask, ids, names = zip(*items, strict=True)
-        return ClipBatch(torch.stack(frames), torch.stack(mask), torch.stack(ids), list(names))
+    def collate(items: Sequence[tuple[Tensor, Tensor, Tensor, Tensor, str]]) -> ClipBatch:
+        *tensors, names = zip(*items, strict=True)
+        return ClipBatch(*(torch.stack(tensor) for tensor in tensors), list(names))
+
+
+class WordTargets:
+    """Which sub-words the captions of a video use, rare ones weighing more.
+
+    The weight of a word is log(videos / videos whose captions use it): one that they all use says nothing.
+
+    Args:
+        rows: caption ids [captions, L] of every training video.
+    """
+
+    def __init__(self, rows: Sequence[Tensor]):
+        used = [row.unique() for row in rows]
+        vocabulary, videos = torch.cat(used).unique(return_counts=True)
+        self.weight = torch.log(len(rows) / videos.float())
+        self._place = torch.zeros(int(vocabulary.max()) + 1, dtype=torch.int64)
+        self._place[vocabulary] = torch.arange(len(vocabulary))
+
+    def __len__(self) -> int:
+        return len(self.weight)
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Captions [captions, L] of a training video to a distribution [V]; zero if all its words are everywhere."""
+        target = torch.bincount(self._place[rows.flatten()], minlength=len(self)) * self.weight
+        return target / target.sum().clamp(min=1e-6)
 
 
 class EvaluationClips:

@@ -17,7 +17,7 @@ RGB = {
     "white": (248, 248, 246),
 }
 SIZES = ((160, 120), (128, 128), (120, 160), (176, 144), (144, 108))  # width, height in pixels
-FRAME_RATES = (10, 12, 15, 25)
+FRAME_RATES = (8, 10, 12, 20)
 SECONDS = (2.0, 4.0)
 DIAMETER = (0.12, 0.35)  # of the short side
 

@@ -16,12 +16,12 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "pretrained": {
         "epochs": 5, "batch_size": 128, "lr": 1e-4, "coef_lr": 1e-3, "weight_decay": 0.2, "optim": "BertAdam",
         "max_frames": 12, "max_words": 32, "feature_framerate": 1.0, "freeze_layer_num": 0,
-        "random_frames": False, "crop_min": 1.0, "crop_each_frame": False, "cache_size": 0,
+        "random_frames": False, "crop_min": 1.0, "crop_each_frame": False, "cache_size": 0, "word_weight": 0.0,
     },
     SMALL: {
         "epochs": 30, "batch_size": 48, "lr": 1e-3, "coef_lr": 1.0, "weight_decay": 0.05, "optim": "AdamW",
         "max_frames": 6, "max_words": 32, "feature_framerate": 4.0, "freeze_layer_num": -1,
-        "random_frames": True, "crop_min": 0.4, "crop_each_frame": True, "cache_size": 128,
+        "random_frames": True, "crop_min": 0.6, "crop_each_frame": True, "cache_size": 128, "word_weight": 10.0,
     },
 }  # fmt: skip
 
@@ -72,6 +72,9 @@ class RetrievalArguments:
     random_frames: bool | None = flag(None, "draw training frames; default for small")
     crop_min: float | None = flag(None, "smallest edge of a random square in training; default 1 (off), small: 0.4")
     crop_max: float = flag(1.0, "largest edge of a random square in training")
+    word_weight: float | None = flag(
+        None, "weight of predicting the captions' words from the video, beside the contrast; default 0, small: 10"
+    )
     whole_share: float = flag(0.0, "share of random squares that stay whole")
     crop_each_frame: bool | None = flag(None, "a random square per frame instead of per clip; default for small")
     cache_size: int | None = flag(None, "edge of kept frames in pixels; default the resolution, small: 128")

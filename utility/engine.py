@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from utility.distributed import Distributed
@@ -97,7 +99,7 @@ def train(
     precision = choose_precision(settings.precision, dist.device)
     compute = _wrap(_LossModule(model, loss_fn, precision, dist.device), dist, find_unused_parameters)
     progress = Progress(run, names_of, micro_batch_size, accumulation)
-    with Interrupt() as interrupt, progress:
+    with Interrupt() as interrupt, progress, _attention_kernels(dist.device):
         while state.epoch < settings.epochs and not run.out_of_patience:
             model.train()
             for micro_batches in _steps(progress.timed(run.epoch_batches(loader)), accumulation):
@@ -154,6 +156,11 @@ def _wrap(module: _LossModule, dist: Distributed, find_unused_parameters: bool) 
         return module
     devices = [dist.device] if dist.device.type == "cuda" else None
     return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=find_unused_parameters)
+
+
+def _attention_kernels(device: torch.device) -> AbstractContextManager:
+    """On a CPU the plain kernel: the backward pass of the fused one took most of a step of short sequences there."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def _steps(batches: Iterable[Any], accumulation: int) -> Iterator[list[Any]]:

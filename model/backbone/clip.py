@@ -127,6 +127,9 @@ class VisionTower(nn.Module):
 
     def patches(self, pixels: Tensor, videos: int) -> Tensor:
         """Patch features [N, grid**2, D] of pixels [N, 3, R, R], without class token and positions."""
+        if self.config.stem:
+            # Small convolutions are faster when the channels of a pixel lie together.
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
         if self.config.linear_patch == "3d":
             clips = pixels.unflatten(0, (videos, -1)).transpose(1, 2)
             return self.conv2(clips).transpose(1, 2).flatten(0, 1).flatten(2).mT

@@ -16,6 +16,7 @@ from model.backbone.blocks import at_least_float32
 from model.backbone.clip import CLIP
 from model.retrieval.headers import CrossEncoder, FrameLSTM, FrameTransformer
 from model.retrieval.losses import Gather, alone, symmetric_cross_entropy, symmetric_cross_entropy_sum
+from model.retrieval.words import WordPrediction
 
 HEADERS = ("meanP", "seqLSTM", "seqTransf", "tightTransf")
 MAX_LOGIT_SCALE = math.log(100)
@@ -31,11 +32,22 @@ class CLIP4Clip(nn.Module):
         header_layers: blocks of seqTransf and tightTransf.
         header_heads: attention heads there, by default one per 64 channels.
 
+        num_words: size of the vocabulary of an auxiliary `WordPrediction` (parameters `words.*`); 0 for none.
+        word_weight: its weight beside the contrast.
+
     Raises:
         ValueError: unknown header, or a text tower whose width is not the embedding width (seqTransf, tightTransf).
     """
 
-    def __init__(self, clip: CLIP, header: str = "meanP", header_layers: int = 4, header_heads: int | None = None):
+    def __init__(
+        self,
+        clip: CLIP,
+        header: str = "meanP",
+        header_layers: int = 4,
+        header_heads: int | None = None,
+        num_words: int = 0,
+        word_weight: float = 0.0,
+    ):
         super().__init__()
         if header not in HEADERS:
             raise ValueError(f"unknown similarity header {header!r}; known: {', '.join(HEADERS)}")
@@ -60,6 +72,8 @@ class CLIP4Clip(nn.Module):
             self.cross = CrossEncoder(width, header_layers, heads, positions)
             self.similarity_dense = nn.Linear(width, 1)
         self.initialise_header()
+        self.words = WordPrediction(width, num_words) if num_words else None
+        self.word_weight = word_weight
 
     @torch.no_grad()
     def initialise_header(self) -> None:
@@ -192,7 +206,21 @@ class CLIP4Clip(nn.Module):
         self.clip.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
 
     def forward(
-        self, ids: Tensor, frames: Tensor, mask: Tensor, gather: Gather = alone, rank: int = 0, chunk: int = 0
+        self,
+        ids: Tensor,
+        frames: Tensor,
+        mask: Tensor,
+        gather: Gather = alone,
+        rank: int = 0,
+        chunk: int = 0,
+        words: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """`contrast` of texts [b, L] and videos [b, T, 3, R, R], for training under DistributedDataParallel."""
-        return self.contrast(self.encode_text(ids, chunk), self.encode_video(frames, mask, chunk), mask, gather, rank)
+        """`contrast` of texts [b, L] and videos [b, T, 3, R, R], for training under DistributedDataParallel.
+
+        With `words` [b, V], the targets of `WordPrediction`, its weighted loss is added.
+        """
+        video = self.encode_video(frames, mask, chunk)
+        loss, rows = self.contrast(self.encode_text(ids, chunk), video, mask, gather, rank)
+        if words is not None and self.words is not None:
+            loss = loss + self.word_weight * self.words(video, mask, words)
+        return loss, rows

@@ -1,0 +1,73 @@
+"""A picture of clips with what people and the model say about them."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from dataset.corpus import find_videos
+from utility.video import VideoError, VideoReader
+
+TILE = 132  # edge of a frame on the sheet, in pixels
+FRAMES = 4
+GAP = 12
+TEXT = 64  # pixels below a strip
+COLORS = {
+    "paper": (250, 250, 248),
+    "ink": (40, 40, 44),
+    "grey": (120, 120, 126),
+    "right": (22, 120, 60),
+    "wrong": (176, 48, 32),
+}
+
+
+def strip(path: Path) -> Image.Image:
+    """`FRAMES` evenly spread frames of a video side by side, each fitted into a square.
+
+    Raises:
+        VideoError: the video cannot be read.
+    """
+    with VideoReader(path) as video:
+        places = np.linspace(0, len(video.times) - 1, FRAMES).round().astype(int)
+        frames = video.frames(places).permute(0, 2, 3, 1).numpy()
+    row = Image.new("RGB", (FRAMES * TILE, TILE), COLORS["ink"])
+    for number, frame in enumerate(frames):
+        picture = Image.fromarray(frame)
+        picture.thumbnail((TILE - 2, TILE - 2), Image.Resampling.BICUBIC)
+        row.paste(picture, (number * TILE + (TILE - picture.width) // 2, (TILE - picture.height) // 2))
+    return row
+
+
+def contact_sheet(videos: Sequence[dict[str, Any]], folder: Path, path: Path, rows: int = 8, columns: int = 2) -> None:
+    """Writes a sheet of `rows` x `columns` clips, spread evenly over `videos`.
+
+    Args:
+        videos: dictionaries with id, caption (generated), references; a caption that is word for word one of the
+            references is green. Where `correct` is given, it decides.
+    """
+    chosen = [videos[k] for k in np.linspace(0, len(videos) - 1, min(rows * columns, len(videos))).astype(int)]
+    files = find_videos(folder)
+    width, height = FRAMES * TILE + GAP, TILE + TEXT + GAP
+    sheet = Image.new("RGB", (columns * width + GAP, -(-len(chosen) // columns) * height + GAP), COLORS["paper"])
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(15)
+    for number, video in enumerate(chosen):
+        x, y = GAP + number % columns * width, GAP + number // columns * height
+        try:
+            sheet.paste(strip(files[video["id"]][0]), (x, y))
+        except (VideoError, KeyError) as error:
+            draw.text((x, y), f"{video['id']}: {error}", COLORS["wrong"], font)
+        right = video.get("correct", video["caption"] in video["references"])
+        for line, (label, text, color) in enumerate(
+            (("model", video["caption"], "right" if right else "wrong"), ("person", video["references"][0], "ink"))
+        ):
+            top = y + TILE + 6 + line * 26
+            draw.text((x, top), label, COLORS["grey"], font)
+            draw.text((x + 62, top), textwrap.shorten(text, 66, placeholder=" ..."), COLORS[color], font)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
