@@ -117,14 +117,22 @@ def prepare(path: Path | str, extractors: Sequence[Extractor], sampling: Samplin
         VideoError: the video cannot be read or sampled.
     """
     with VideoReader(path) as reader:
-        try:
-            sample = sample_frames(reader.times, reader.info.fps, sampling.slots, sampling.rule, sampling.rate)
-        except ValueError as error:
-            raise VideoError(str(path), "sample", str(error)) from error
-        plan = VideoPlan(reader.info, sample, sampling.slots)
-        wanted = [set(extractor.frames(plan).reshape(-1).tolist()) for extractor in extractors]
-        pictures: list[dict[int, Tensor]] = [{} for _ in extractors]
-        for index, frame in reader.stream(sorted(set().union(*wanted))):
+        plan: VideoPlan
+        wanted: list[set[int]]
+        pictures: list[dict[int, Tensor]]
+
+        def choose() -> set[int]:
+            nonlocal plan, wanted, pictures
+            try:
+                sample = sample_frames(reader.times, reader.info.fps, sampling.slots, sampling.rule, sampling.rate)
+            except ValueError as error:
+                raise VideoError(str(path), "sample", str(error)) from error
+            plan = VideoPlan(reader.info, sample, sampling.slots)
+            wanted = [set(extractor.frames(plan).reshape(-1).tolist()) for extractor in extractors]
+            pictures = [{} for _ in extractors]
+            return set().union(*wanted)
+
+        for index, frame in reader.follow(choose):
             for extractor, numbers, kept in zip(extractors, wanted, pictures, strict=True):
                 if index in numbers:
                     kept[index] = extractor.picture(frame)

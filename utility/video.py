@@ -9,9 +9,10 @@ Whatever is wrong with a file is one exception, `VideoError`, which says the fil
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from av.stream import Disposition
 from torch import Tensor
 
 from utility.sampling import frames_on_screen
-from utility.video_times import FrameClock, clock_from_frames, clock_from_packets
+from utility.video_times import FrameClock, clock_from_marks, clock_from_packets, mark
 
 STAGES = ("open", "stream", "decode", "sample")
 # A file cut off inside its last packets shows its last frame a little longer; more than this is a broken video.
@@ -105,9 +106,9 @@ class VideoReader:
     def __exit__(self, kind, error, trace) -> None:
         """Nothing stays open between passes."""
 
-    @cached_property
+    @property
     def info(self) -> VideoInfo:
-        height, width, rotation, codec = self._shown
+        height, width, rotation, codec, _ = self._shown
         clock = self._clock
         if rotation in (90, 270):
             height, width = width, height
@@ -145,14 +146,44 @@ class VideoReader:
             raise VideoError(
                 self.path, "sample", f"frames {wanted[0]}..{wanted[-1]} were asked for, the video has 0..{total - 1}"
             )
-        height, width, rotation, _ = self._shown
+        for index, frame in self._pick(wanted):
+            yield index, self._picture(frame, size)
+
+    def follow(self, plan: Callable[[], Iterable[int]]) -> Iterator[tuple[int, Tensor]]:
+        """`stream(plan())` in one decoding pass for every container, where `plan` looks at `info` and `times`.
+
+        Some containers (AVI, FLV, GIF) leave the times to be found by decoding. Here the plan is made from those of the
+        packets, and decoding confirms them. Where it does not, `plan` is called again and all its frames come anew:
+        each call of `plan` makes void what came before.
+        """
+        guess = None if "_clock" in vars(self) else self._packet_clock
+        if guess is not None and not guess.certain:
+            vars(self)["_clock"] = guess
+            try:
+                wanted = set(plan())
+            except VideoError:
+                wanted = set()  # with the times that decoding finds it may do
+            finally:
+                del vars(self)["_clock"]
+            marks = []
+            for index, frame in enumerate(self._decoded()):
+                marks.append(mark(frame))
+                if index in wanted:
+                    yield index, self._picture(frame)
+            found = clock_from_marks(marks, self._shown[-1])
+            if found is not None:
+                self._clock = found
+                if wanted and found.agrees(guess):
+                    return
+        yield from self.stream(plan())
+
+    def _picture(self, frame: av.VideoFrame, size: tuple[int, int] | None = None) -> Tensor:
+        """A decoded frame as it is shown: uint8 [3, height, width] RGB."""
+        height, width, rotation, *_ = self._shown
         if size:
             height, width = size if rotation in (0, 180) else size[::-1]
-        for index, frame in self._pick(wanted):
-            picture = frame.reformat(
-                width=width, height=height, format="rgb24", interpolation="BICUBIC", threads=1
-            ).to_ndarray()
-            yield index, torch.from_numpy(_upright(picture, rotation)).permute(2, 0, 1)
+        picture = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC", threads=1)
+        return torch.from_numpy(_upright(picture.to_ndarray(), rotation)).permute(2, 0, 1)
 
     def _pick(self, wanted: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
         """(number, decoded frame) for ascending frame numbers.
@@ -181,23 +212,26 @@ class VideoReader:
 
     @cached_property
     def _clock(self) -> FrameClock:
-        with self._opened() as (container, stream):
-            clock = clock_from_packets(container, stream)
-            rate = stream.average_rate
-        if clock is None:
-            clock = clock_from_frames(self._decoded(), rate)
+        clock = self._packet_clock
+        if clock is None or not clock.certain:
+            clock = clock_from_marks([mark(frame) for frame in self._decoded()], self._shown[-1])
         if clock is None:
             raise VideoError(self.path, "decode", "not one frame could be decoded")
         return clock
 
     @cached_property
-    def _shown(self) -> tuple[int, int, int, str]:
-        """(stored height, stored width, rotation, codec), by decoding the first frame."""
+    def _packet_clock(self) -> FrameClock | None:
+        with self._opened() as (container, stream):
+            return clock_from_packets(container, stream)
+
+    @cached_property
+    def _shown(self) -> tuple[int, int, int, str, Fraction | None]:
+        """(stored height, stored width, rotation, codec, announced rate), by decoding the first frame."""
         with self._opened() as (_, stream):
-            codec = stream.codec_context.codec.canonical_name
+            codec, rate = stream.codec_context.codec.canonical_name, stream.average_rate
         for frame in self._decoded():
             # cameras write quarter turns; anything else is measured to the nearest one
-            return frame.height, frame.width, round(frame.rotation / 90) * 90 % 360, codec
+            return frame.height, frame.width, round(frame.rotation / 90) * 90 % 360, codec, rate
         raise VideoError(self.path, "decode", "not one frame could be decoded")
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
