@@ -177,10 +177,12 @@ def _shown(folder: Path) -> str:
 def main(argv: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
     """Runs the command line; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m pretrained.zoo", description="Published weights.")
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", required=True, help="what to do")
     commands.add_parser("list", help="every record and whether its file is here")
     commands.add_parser("check", help="sizes and checksums of the files that are here")
-    commands.add_parser("get", help="download one file").add_argument("name", metavar="NAME")
+    commands.add_parser("get", help="download one file").add_argument(
+        "name", metavar="NAME", help="a name that `list` shows"
+    )
     args = parser.parse_args(argv)
     if args.command == "list":
         for record in RECORDS:

@@ -155,9 +155,9 @@ def _causes(stopped: Mapping[tuple[str, str, str], Sequence[str]], most: int | N
 
 def main(argv: Iterable[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m utility.manifest", description="What became of every video.")
-    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs = parser.add_subparsers(dest="verb", required=True, help="what to do")
     status = verbs.add_parser("status", help="print a table of all stages in a folder of features")
-    status.add_argument("folder", type=Path)
+    status.add_argument("folder", type=Path, help="folder of feature files, or of several such folders")
     status.add_argument("--all", action="store_true", help="name every video that is not done, not eight per cause")
     arguments = parser.parse_args(None if argv is None else list(argv))
     try:
