@@ -169,6 +169,18 @@ def find_videos(folder: Path) -> dict[str, list[Path]]:
     return found
 
 
+def unique_ids(found: dict[str, list[Path]], folder: Path) -> dict[str, Path]:
+    """An id for every file of `find_videos`: its stem, its name where the stem is taken twice, else its path."""
+    named: dict[str, Path] = {}
+    for stem, paths in found.items():
+        names = [path.name for path in paths]
+        for path in paths:
+            inside = path.relative_to(folder).as_posix()
+            name = stem if len(paths) == 1 else path.name if names.count(path.name) == 1 else inside
+            named[unicodedata.normalize("NFC", name)] = path
+    return named
+
+
 def locate(ids: Iterable[str], folder: Path, stems: dict[str, str] | None = None) -> dict[str, Path | None]:
     """The file of every id: one whose stem is the id or, with `stems`, the other name of that id.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from dataset.corpus import Corpus, CorpusError, find_videos, first_file, same_stem, video_folder
+from dataset.corpus import Corpus, find_videos, first_file, listed, unique_ids, video_folder
 from dataset.msrvtt import corpus_from, read_annotation
 
 
@@ -13,13 +14,14 @@ def read_folder(root: Path, captions: Path | None = None, protocol: str = "capti
 
     Args:
         root: the folder; its name becomes the name of the corpus.
-        captions: file in the MSR-VTT schema, by default `root/metadata/captions.json`. Without one, every video found
-            is in the corpus under its file stem, without captions and splits.
+        captions: file in the MSR-VTT schema, by default `root/metadata/captions.json`. Every other video found is in
+            the corpus too, without captions and in no split, under its file stem (where files share a stem, under its
+            file name, or under its path below the folder).
         protocol: "captioning" (the annotation's own splits).
 
     Raises:
         FileNotFoundError: no such folder, or no video in it and no annotation.
-        CorpusError: two files with one id, or a broken annotation.
+        CorpusError: two files for one id of the annotation, or a broken annotation.
     """
     if protocol not in ("captioning", "retrieval"):
         raise ValueError(f"Unknown protocol ({protocol}). A folder has its own splits: captioning.")
@@ -27,15 +29,18 @@ def read_folder(root: Path, captions: Path | None = None, protocol: str = "capti
     if not root.is_dir():
         raise FileNotFoundError(f"--data_root {root} is not a folder; it should hold videos/")
     path = Path(captions) if captions is not None else first_file([root / "metadata"], "captions.json")
-    if path is not None:
-        return corpus_from(read_annotation(path), root.name, root)
-    found = find_videos(video_folder(root))
-    if not found:
-        raise FileNotFoundError(
-            f"No video file below {video_folder(root)}, and no {root / 'metadata' / 'captions.json'}"
-        )
-    shared = next(((name, paths) for name, paths in found.items() if len(paths) > 1), None)
-    if shared:
-        raise CorpusError(same_stem(*shared))
-    notes = ("no captions: give them with --captions FILE in the MSR-VTT schema",)
-    return Corpus(root.name, root, {name: paths[0] for name, paths in found.items()}, notes=notes)
+    found = unique_ids(find_videos(video_folder(root)), video_folder(root))
+    if path is None:
+        if not found:
+            raise FileNotFoundError(
+                f"No video file below {video_folder(root)}, and no {root / 'metadata' / 'captions.json'}"
+            )
+        notes = ("no captions: give them with --captions FILE in the MSR-VTT schema",)
+        return Corpus(root.name, root, found, notes=notes)
+    corpus = corpus_from(read_annotation(path), root.name, root)
+    taken = {file for file in corpus.videos.values() if file is not None}
+    others = {name: file for name, file in found.items() if file not in taken}
+    if not others:
+        return corpus
+    note = f"{len(others)} videos of the folder have no captions and are in no split: {listed(others)}"
+    return replace(corpus, videos=corpus.videos | others, notes=(*corpus.notes, note))

@@ -6,7 +6,11 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from utility.logs import Scalars
 from utility.training_run import TrainingRun
@@ -30,9 +34,19 @@ class Progress:
         self._restart()
 
     def __enter__(self) -> Progress:
+        settings, state = self._run.settings, self._run.state
+        # Where standard error is no terminal there are only the lines.
+        self._bar = tqdm(
+            total=settings.epochs * self._steps_per_epoch, initial=state.step, desc="training", unit="step",
+            disable=None if self._run.dist.is_main else True, leave=False,
+        )  # fmt: skip
+        self._above_bar = logging_redirect_tqdm() if not self._bar.disable else nullcontext()
+        self._above_bar.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._above_bar.__exit__(*error)
+        self._bar.close()
         self._scalars.close()
 
     def timed(self, batches: Iterator[Any]) -> Iterator[Any]:
@@ -50,6 +64,7 @@ class Progress:
 
     def step(self, totals: Any, norm: float, rate: float) -> None:
         self._steps += 1
+        self._bar.update()
         state, settings = self._run.state, self._run.settings
         if (state.step + 1) % settings.log_steps:
             return
