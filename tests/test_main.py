@@ -119,7 +119,7 @@ def main_save_last():
 
 
 def test_two_processes_train_the_same_captioner(corpus, tmp_path):
-    flags = ("--epochs", "1", "--dropout", "0")
+    flags = ("--epochs", "1", "--dropout", "0", "--precision", "fp32")
     launch(ROOT / "main.py", *train_words(corpus, tmp_path / "two", *flags), processes=2)
     assert main.main(train_words(corpus, tmp_path / "one", *flags)) == 0
     one, two = (load_checkpoint(tmp_path / name / "last") for name in ("one", "two"))
