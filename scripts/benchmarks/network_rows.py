@@ -44,7 +44,7 @@ def graph_convolution(setting: Setting) -> Iterator[Row]:
     ours = SlotTransformerConv(width, width // 4, 4, beta=True, edge_dim=sizes.action_dim, aggr="mean").to(device)
     published = published_convolution(width, sizes.action_dim).to(device)
     published.load_state_dict(ours.state_dict(), strict=True)
-    aims = {sizes.batches[0]: (5.0, 3.5), sizes.batches[1]: (None, 4.5)}
+    aims = {sizes.batches[0]: (5.0, 3.5), sizes.batches[1]: (5.0, 4.5)}
     for size, (forward_aim, both_aim) in aims.items():
         batch = {name: tensor.to(device) for name, tensor in inputs.graphs(sizes, size).items()}
         x = torch.randn(size, sizes.slots, sizes.nodes, width, device=device, requires_grad=True)
