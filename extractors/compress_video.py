@@ -23,13 +23,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from dataset.corpus import VIDEO_SUFFIXES
 from utility.arguments import parse
 
 STAGE = "compress_video"
-VIDEO_SUFFIXES = (
-    *(".3g2", ".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
-    *(".mts", ".ogv", ".ts", ".vob", ".webm", ".wmv"),
-)
 # These hold H.264 and keep their suffix; everything else becomes .mp4.
 KEPT_SUFFIXES = (".mp4", ".mov", ".mkv")
 
@@ -48,6 +45,8 @@ class CompressArguments:
     short_side: int = _flag(224, "pixels of the shorter edge of the results, even; the other edge keeps the proportion")
     crf: int = _flag(23, "quality of H.264, 0 (lossless) to 51 (worst)")
     workers: int = _flag(1, "processes")
+    limit: int | None = _flag(None, "only the first so many videos, by name")
+    dry_run: bool = _flag(False, "say what would be done, and do nothing")
     strict: bool = _flag(False, "exit with status 1 if any video failed")
 
     def __post_init__(self):
@@ -57,8 +56,9 @@ class CompressArguments:
             raise ValueError(f"--short_side is {self.short_side}; it must be a positive even number, as H.264 needs")
         if not 0 <= self.crf <= 51:
             raise ValueError(f"--crf is {self.crf}; it must be between 0 and 51")
-        if self.workers < 1:
-            raise ValueError(f"--workers is {self.workers}; it must be at least 1")
+        for name in ("workers", "limit"):
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise ValueError(f"--{name} is {getattr(self, name)}; it must be at least 1")
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,8 @@ def find_jobs(args: CompressArguments) -> tuple[list[Job], dict[str, str]]:
         target = target_root / relative
         if target.suffix.lower() not in KEPT_SUFFIXES:
             target = target.with_suffix(".mp4")
+        if args.limit is not None and len(jobs) == args.limit:
+            break
         if target in taken:
             refused[str(relative)] = f"its output {target.name} is already that of {taken[target]}; rename one of them"
             continue
@@ -134,7 +136,7 @@ def find_jobs(args: CompressArguments) -> tuple[list[Job], dict[str, str]]:
 
 
 def check_settings(args: CompressArguments) -> None:
-    """Notes what the outputs depend on beside them.
+    """Notes what the outputs depend on beside them; a dry run only compares.
 
     Raises:
         ValueError: the folder holds videos that were made with other settings.
@@ -149,8 +151,9 @@ def check_settings(args: CompressArguments) -> None:
                 f"the videos in {path.parent} were made with {', '.join(changed)}; "
                 "use the same settings, another --output_root, or empty the folder"
             )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(settings) + "\n")
+    if not args.dry_run:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(settings) + "\n")
 
 
 def run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[tuple[str, str | None, float]]:
@@ -181,12 +184,17 @@ def run(args: CompressArguments) -> int:
 
     jobs, refused = find_jobs(args)
     if not jobs:
-        raise FileNotFoundError(f"no videos below {args.input_root}; known suffixes: {' '.join(VIDEO_SUFFIXES)}")
+        raise FileNotFoundError(
+            f"no videos below {args.input_root}; known suffixes: {' '.join(sorted(VIDEO_SUFFIXES))}"
+        )
+    todo = [job for job in jobs if not (job.target.is_file() and job.target.stat().st_size > 0)]
     check_settings(args)
+    if args.dry_run:
+        print(f"would compress {len(todo)} of {len(jobs)} videos into {args.output_root}")
+        return 0
     manifest = Manifest(Path(args.output_root) / f"{STAGE}{SUFFIX}")
     for name, cause in refused.items():
         manifest.record(name, STAGE, "failed", cause)
-    todo = [job for job in jobs if not (job.target.is_file() and job.target.stat().st_size > 0)]
     failures = dict(refused)
     if todo:
         for name, cause, seconds in tqdm(run_jobs(todo, args.workers), total=len(todo), unit="video"):

@@ -178,7 +178,8 @@ def test_output_below_the_input_is_not_compressed_again(tmp_path):
         (["--short_side", "223"], "positive even number"),
         (["--fps", "0"], "must be positive"),
         (["--crf", "60"], "between 0 and 51"),
-        (["--workers", "0"], "at least 1"),
+        (["--workers", "0"], "--workers is 0; it must be at least 1"),
+        (["--limit", "0"], "--limit is 0; it must be at least 1"),
     ],
 )
 def test_wrong_values_are_refused_before_any_work(tmp_path, capsys, more, message):
@@ -206,6 +207,20 @@ def test_other_settings_are_not_mixed(tmp_path, capsys):
     assert main(flags(source, target, "--short_side", "112")) == 2
     assert "were made with --short_side 224" in capsys.readouterr().err
     assert json.loads((target / "compress_video.settings.json").read_text())["short_side"] == 224
+
+
+def test_limit_and_dry_run(tmp_path, capsys):
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    for name in ("b.mp4", "a.mp4", "c.m4v"):
+        (source / name).write_bytes(b"nothing")
+    grey_video(source / "a.mp4", [0, 0.1])
+    assert main(flags(source, target, "--dry_run")) == 0
+    assert "would compress 3 of 3 videos" in capsys.readouterr().out and not target.exists()
+    assert main(flags(source, target, "--limit", "1")) == 0
+    assert [path.name for path in target.glob("*.mp4")] == ["a.mp4"] and list(manifest(target)) == ["a.mp4"]
+    assert main(flags(source, target, "--dry_run", "--fps", "9")) == 2  # refused, as the run itself would be
+    assert main(flags(source, target)) == 0 and len(manifest(target)) == 3
 
 
 def test_quality_flag_changes_the_file(tmp_path):
