@@ -41,9 +41,11 @@ class StageArguments(DataArguments):
 
 
 def start_anew(path: Path) -> None:
-    """Removes a feature file, its unfinished parts and its manifest: what `--resume 0` means."""
-    for file in (path, path.with_suffix(".manifest.jsonl"), *path.parent.glob(f"{glob_escape(path.name)}.rank*.part")):
-        file.unlink(missing_ok=True)
+    """Removes a feature file, its unfinished parts and its manifests: what `--resume 0` means."""
+    stem, name = glob_escape(path.stem), glob_escape(path.name)
+    for pattern in (name, f"{name}.rank*.part", f"{stem}.manifest.jsonl", f"{stem}.manifest.rank*.jsonl"):
+        for file in path.parent.glob(pattern):
+            file.unlink(missing_ok=True)
 
 
 def describe_settings(settings: dict) -> str:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -105,12 +106,8 @@ def load_checkpoint(folder: Path | str, training: bool = True) -> Checkpoint:
             vocabulary=_read_json(folder / VOCABULARY),
             metrics=_read_json(folder / METRICS),
         )
-    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
         raise ValueError(f"checkpoint {folder} is damaged: {error}") from error
-    except Exception as error:  # safetensors has its own exception type without a common base
-        if type(error).__name__ == "SafetensorError":
-            raise ValueError(f"checkpoint {folder} is damaged: {error}") from error
-        raise
 
 
 def is_checkpoint(folder: Path | str) -> bool:
@@ -173,7 +170,10 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
     if not path.is_file():
         raise FileNotFoundError(f"weight file not found: {path}")
     if path.suffix == ".safetensors":
-        content: Any = load_file(path)
+        try:
+            content: Any = load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise ValueError(f"{path} cannot be read as a safetensors file: {error}; get it again") from error
     else:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)

@@ -68,7 +68,9 @@ class FeatureStore:
             try:
                 file = h5py.File(self.path, "r")
             except OSError as error:
-                raise ValueError(f"{self.path} is not a readable HDF5 file: {error}") from error
+                raise ValueError(
+                    f"{self.path} is not a readable HDF5 file: {error}; delete it and make it again"
+                ) from error
             if not file.attrs.get("complete", False):
                 raise ValueError(f"{self.path} is not a complete feature file: make it again")
             self._file, self._process = file, os.getpid()

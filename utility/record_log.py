@@ -26,8 +26,8 @@ class DamagedLog(Exception):
     """The file does not start as a log does: nothing in it can be used."""
 
 
-class LogInUse(RuntimeError):
-    """Another process is appending to this file."""
+class LogInUse(OSError):
+    """Another process is appending to this file; an OSError, for the user to change, as a full disk is."""
 
 
 def read_records(path: Path) -> Iterator[tuple[bytes, bytes, int]]:

@@ -20,6 +20,7 @@ def test_resume_takes_a_number():
 
 def test_start_anew_removes_one_feature_only(tmp_path):
     mine = ["c_GBased.hdf5", "c_GBased.manifest.jsonl", "c_GBased.hdf5.rank0.part", "c_GBased.hdf5.rank1.part"]
+    mine.append("c_GBased.manifest.rank1.jsonl")
     others = ["c_GBased_graph.hdf5", "c_actions.hdf5.rank0.part", "c_GBased_graph.manifest.jsonl"]
     for name in mine + others:
         (tmp_path / name).touch()

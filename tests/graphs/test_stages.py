@@ -13,7 +13,15 @@ from graphs import (
     grid_based_spatial_action_graph,
     temporal_similarity_graph,
 )
-from graphs.parts import PartMismatch, graph_part, graph_settings, node_mask, spatial_part, spatial_settings
+from graphs.parts import (
+    PartMismatch,
+    graph_part,
+    graph_settings,
+    node_mask,
+    spatial_part,
+    spatial_settings,
+    temporal_settings,
+)
 from graphs.temporal import temporal_similarity
 from utility.feature_store import FeatureStore, FeatureWriter, feature_path
 from utility.manifest import Manifest, manifest_path
@@ -129,6 +137,20 @@ def test_dry_run_writes_nothing(corpus, caplog):
 def test_split_and_strict(corpus):
     assert run(grid_based_spatial_action_graph, corpus, "--strict") == 1
     assert run(grid_based_spatial_action_graph, corpus, "--split", "test") == 1
+    file = corpus / "metadata" / "captions.json"
+    content = json.loads(file.read_text())
+    content["videos"][1]["split"] = "validate"
+    file.write_text(json.dumps(content))
+    assert run(temporal_similarity_graph, corpus, "--split", "val", "--strict") == 0
+    assert store(corpus, "GBased_temporal").ids == IDS[1:2]
+
+
+def test_two_runs_at_once_are_an_answer_and_no_traceback(corpus, capsys):
+    folder = corpus / "features" / "tiny"
+    settings = temporal_settings(store(corpus, "GBased").settings)
+    with FeatureWriter(feature_path(folder, "small", "GBased_temporal"), settings):
+        assert run(temporal_similarity_graph, corpus) == 2
+    assert "is being written by another process" in capsys.readouterr().err
 
 
 def test_starting_anew_takes_other_settings(corpus):

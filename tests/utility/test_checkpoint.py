@@ -194,6 +194,9 @@ def test_files_without_tensors_are_refused(tmp_path, content):
         read_tensors(tmp_path / "x.pth")
     with pytest.raises(FileNotFoundError, match=r"y\.pth"):
         read_tensors(tmp_path / "y.pth")
+    (tmp_path / "z.safetensors").write_bytes(b"an error page")
+    with pytest.raises(ValueError, match=r"z\.safetensors cannot be read as a safetensors file"):
+        read_tensors(tmp_path / "z.safetensors")
 
 
 def test_hashes_depend_on_names_types_shapes_and_values_only(tmp_path):
