@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from dataset.corpus import listed
-from utility.distributed import Distributed
+from utility.distributed import Distributed, available_cores
 from utility.images import clip_frames
 from utility.sampling import sample_frames, slice_positions
 from utility.video import VideoError, VideoReader
@@ -69,12 +69,13 @@ class ClipFrames:
     Args:
         paths: file of every video.
         settings: which frames.
-        cache: keep all videos (`memory`; several processes need `folder` for it), or decode on every access (`off`).
-        folder: where a cache file is kept that processes share and that a later run with the same settings reuses.
+        cache: decode all videos now and keep their pictures; otherwise decode on every access.
+        folder: where the kept pictures are, a file that processes share (several processes need it) and that a later
+            run with the same settings reuses; None for memory.
         threads: videos decoded at a time while the cache is filled.
 
     Attributes:
-        ids: videos that can be read, as far as known: all that were decoded into the cache, all with `off`.
+        ids: videos that can be read, as far as known: those decoded into the cache, without one all.
         failed: cause by id of the others.
 
     Raises:
@@ -93,7 +94,7 @@ class ClipFrames:
         self.paths, self.settings = dict(paths), settings
         self.failed: dict[str, str] = {}
         self._dist = dist or Distributed()
-        self._threads = threads or max(1, len(os.sched_getaffinity(0)) // self._dist.world_size)
+        self._threads = threads or max(1, available_cores() // self._dist.world_size)
         self._array: np.ndarray | None = None
         self._row = {name: row for row, name in enumerate(self.paths)}
         if cache:

@@ -42,7 +42,7 @@ class RetrievalArguments:
     limit: int | None = flag(None, "only the first so many videos of every split")
     dry_run: bool = flag(False, "say what would be done, and do nothing")
     do_eval: bool = flag(False, "train nothing: score a split with the best checkpoint of --output_dir")
-    eval_split: str = flag("test", "split that is scored at the end: train, val or test")
+    eval_split: Literal["train", "val", "test"] = flag("test", "split that is scored at the end")
 
     backbone: str | None = choices(
         None,
@@ -70,7 +70,7 @@ class RetrievalArguments:
         False, "an item per caption instead of one per video with a drawn caption", "--expand_msrvtt_sentences"
     )
     random_frames: bool | None = flag(None, "draw training frames; default for small")
-    crop_min: float | None = flag(None, "smallest edge of a random square in training; default 1 (off), small: 0.4")
+    crop_min: float | None = flag(None, "smallest edge of a random square in training; default 1 (off), small: 0.6")
     crop_max: float = flag(1.0, "largest edge of a random square in training")
     word_weight: float | None = flag(
         None, "weight of predicting the captions' words from the video, beside the contrast; default 0, small: 10"

@@ -204,6 +204,7 @@ def test_mistakes_are_explained(flags, message, corpus, tmp_path, capsys):
     [
         (["--method", "stop_it"], "invalid choice: 'stop_it'"),
         (["--epoch", "3"], "did you mean --epochs"),
+        (["--eval_split", "tests"], "invalid choice: 'tests'"),
         (["--micro_batch_size", "2", "--gradient_accumulation_steps", "2"], "give one of them"),
     ],
 )

@@ -122,7 +122,7 @@ def config_words(file: str | Path, known: Iterable[str]) -> list[str]:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """`", did you mean --a or --b?"`, or all known names when none is close and they are few, or nothing."""
+    """`", did you mean --a or --b?"` with at most three names, or nothing where none is close."""
     known = sorted(set(known))
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
     close += [k for k in known if k not in close and len(name) >= 4 and (name in k or k in name)][: 3 - len(close)]

@@ -91,15 +91,19 @@ def start(device: str = "auto") -> Distributed:
     world_size = int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     chosen = choose_device(device, local_rank, world_size)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     siblings = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or max(1, cores // siblings)))
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or max(1, available_cores() // siblings)))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if world_size > 1 and not torch_distributed.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
         torch_distributed.init_process_group(backend, timeout=TIMEOUT)
     return Distributed(rank, world_size, local_rank, chosen)
+
+
+def available_cores() -> int:
+    """Processor cores that this process may use, which may be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def choose_device(device: str = "auto", local_rank: int = 0, world_size: int = 1) -> torch.device:

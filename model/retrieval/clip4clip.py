@@ -31,7 +31,6 @@ class CLIP4Clip(nn.Module):
             `tightTransf` (a cross encoder reads text and frames together; no cosine).
         header_layers: blocks of seqTransf and tightTransf.
         header_heads: attention heads there, by default one per 64 channels.
-
         num_words: size of the vocabulary of an auxiliary `WordPrediction` (parameters `words.*`); 0 for none.
         word_weight: its weight beside the contrast.
 
