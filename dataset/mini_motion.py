@@ -15,6 +15,7 @@ test), then `metadata/attributes.json` (what each clip shows, the synonyms).
 import itertools
 import json
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -126,6 +127,9 @@ def make(root: Path, num_clips: int = 1800, seed: int = 0, workers: int = 0) -> 
 
     Returns:
         The scripts of all clips.
+
+    Raises:
+        ValueError: too few clips, or a folder with videos or captions that were not drawn here.
     """
     from tqdm import tqdm
 
@@ -135,12 +139,13 @@ def make(root: Path, num_clips: int = 1800, seed: int = 0, workers: int = 0) -> 
     metadata.mkdir(parents=True, exist_ok=True)
     settings = {"seed": seed, "num_clips": num_clips, "version": VERSION}
     marker = metadata / "settings.json"
-    if not marker.exists() or json.loads(marker.read_text()) != settings:
-        for number in itertools.count():
-            old = videos / f"video{number}.mp4"
-            if not old.exists():
-                break
-            old.unlink()
+    before = json.loads(marker.read_text()) if marker.exists() else None
+    if before is None and (any(videos.iterdir()) or (metadata / "captions.json").exists()):
+        # Other corpora name their videos as this one does.
+        raise ValueError(f"{root} holds a corpus that was not drawn here; give an empty or new folder with --root")
+    if before != settings:
+        for number in range((before or {}).get("num_clips", 0)):
+            (videos / f"video{number}.mp4").unlink(missing_ok=True)
         for name in ("captions.json", "attributes.json"):
             (metadata / name).unlink(missing_ok=True)
         _write_json(marker, settings)
@@ -177,12 +182,18 @@ def make(root: Path, num_clips: int = 1800, seed: int = 0, workers: int = 0) -> 
     return clips
 
 
-def main(argv: list[str] | None = None) -> None:
+def main(argv: list[str] | None = None) -> int:
+    """Runs the program; returns its exit status."""
     from utility.arguments import parse
 
     (args,) = parse((MiniMotionArguments,), argv, description="Draw the MiniMotion corpus.")
-    make(Path(args.root), args.num_clips, args.seed, args.workers)
+    try:
+        make(Path(args.root), args.num_clips, args.seed, args.workers)
+    except (OSError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
