@@ -120,8 +120,8 @@ class Session:
         from utility.vocabulary import Vocabulary
 
         args = self.args
-        note = self.files.overlap_note()
-        if note:
+        notes = self.files.overlap_notes(self.corpus)
+        for note in notes:
             log.warning("%s", note)
         if args.do_train:
             train = self.features("train")
@@ -148,7 +148,7 @@ class Session:
                 return
             self.stored = load_checkpoint(self.output / "best", training=False)
         load_tensors(model, self.stored.tensors, "the checkpoint")
-        self.test(model.eval(), [note] if note else [])
+        self.test(model.eval(), notes)
 
     def new_config(self, widths: dict[str, int]) -> Any:
         from model.captioner import CaptionerConfig

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dataset.corpus import Corpus
+from dataset.seen_videos import overlap_notes
 from utility.feature_layout import flatten
 from utility.feature_store import FeatureStore, find_feature
 from utility.places import portable
@@ -56,7 +58,7 @@ class CaptionFeatures:
         now = self.describe()
         old = flatten({"graphs": trained["settings"], **trained.get("others", {})})
         new = flatten({"graphs": now["settings"], **now["others"]})
-        changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key) and "test_ids" not in key]
+        changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
         if changed:
             listed = "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in changed[:6])
             raise ValueError(
@@ -64,11 +66,14 @@ class CaptionFeatures:
                 "the old settings, or choose them with --features"
             )
 
-    def overlap_note(self) -> str | None:
-        """A sentence where the backbone has seen videos of the test split, None where it has not."""
+    def overlap_notes(self, corpus: Corpus) -> list[str]:
+        """A sentence for every network behind the features that saw videos of the test split."""
         settings = self.graphs.settings
-        count = settings.get("nodes", settings).get("backbone_trained_on_test_ids")
-        return f"the backbone was trained on {count} of the test videos: the scores flatter it" if count else None
+        hashes = {
+            kind: settings.get(part, {}).get(kind, {}).get("hash")
+            for kind, part in (("backbone", "nodes"), ("action_network", "actions"))
+        }
+        return overlap_notes(self.graphs.path.parent, corpus, hashes)
 
     def weights(self, **given: str | None) -> dict[str, str]:
         """Where backbone and action network are (see `utility.places`): as given, else as the features note it."""

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def build(device, precision):
         backbone = load_backbone(args.backbone, device)
         extractor = WholeFrames(backbone, device, precision, args.batch_size)
-        return Opened([extractor], backbone, {"backbone": args.backbone})
+        return Opened([extractor], {"backbone": backbone}, {"backbone": args.backbone})
 
     return run_program(args, build)
 

@@ -47,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             WholeFrames(backbone, device, precision, args.batch_size),
             ActionVectors(network, device, precision, args.batch_size, statistics),
         ]
-        return Opened(extractors, backbone, {"backbone": args.backbone, "action_network": action.action_network})
+        networks = {"backbone": backbone, "action_network": network}
+        return Opened(extractors, networks, {"backbone": args.backbone, "action_network": action.action_network})
 
     return run_program(args, build, build_graphs if what.graphs else None)
 

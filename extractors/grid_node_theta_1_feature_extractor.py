@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     def build(device, precision):
         backbone = load_backbone(args.backbone, device)
         extractor = GridNodes(backbone, device, precision, args.batch_size, args.patch, args.overlap)
-        return Opened([extractor], backbone, {"backbone": args.backbone})
+        return Opened([extractor], {"backbone": backbone}, {"backbone": args.backbone})
 
     return run_program(args, build)
 

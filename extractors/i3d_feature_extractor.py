@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         network = load_i3d(weights.action_network, device)
         statistics = "clip" if "i3d_bn" in args.compat else "running"
         extractor = ActionVectors(network, device, precision, args.batch_size, statistics)
-        return Opened([extractor], None, {"action_network": weights.action_network})
+        return Opened([extractor], {"action_network": network}, {"action_network": weights.action_network})
 
     return run_program(args, build)
 

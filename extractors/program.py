@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import torch
 
 from dataset.arguments import features_dir, open_corpus
 from dataset.corpus import Corpus, listed
+from dataset.seen_videos import note_training, overlap_sentence, seen_test_videos
 from dataset.stage_arguments import describe_settings
 from extractors.arguments import ExtractionArguments
 from extractors.base import Extractor, Sampling
@@ -31,12 +32,13 @@ class Opened:
     """Extractors with their weights.
 
     Attributes:
-        backbone: the `pretrained.backbones.Backbone` among them, None without one.
-        weights: what the flags named, by `backbone` and `action_network`; where it is is noted in the feature files.
+        networks: what they look through: a `pretrained.backbones.Backbone` as "backbone", a
+            `pretrained.i3d_weights.ActionNetwork` as "action_network".
+        weights: what the flags named, by the same words; where it is is noted in the feature files.
     """
 
     extractors: list[Extractor]
-    backbone: Any
+    networks: dict[str, Any]
     weights: dict[str, str]
 
 
@@ -82,15 +84,10 @@ def run_program(args: ExtractionArguments, build: Build, after: After | None = N
 def _run(args: ExtractionArguments, build: Build, after: After | None, dist: Distributed) -> int:
     corpus = open_corpus(args)
     opened = build(dist.device, choose_precision(args.precision, dist.device))
-    extractors, backbone = opened.extractors, opened.backbone
-    folder = features_folder(args, corpus, backbone)
-    overlap = test_overlap(backbone, args)
-    if overlap is not None:
-        for extractor in extractors:
-            if "backbone" in extractor.settings:
-                extractor.settings["backbone_trained_on_test_ids"] = overlap
-        if overlap:
-            log.warning("the backbone was trained on %d videos of the test split: scores on it will flatter", overlap)
+    extractors = opened.extractors
+    folder = features_folder(args, corpus, opened.networks.get("backbone"))
+    for sentence in overlaps(opened.networks, args):
+        log.warning("%s", sentence)
     sampling = Sampling(args.sampling, args.rate, args.slots)
     for line in corpus.summary():
         log.info("%s", line)
@@ -99,6 +96,8 @@ def _run(args: ExtractionArguments, build: Build, after: After | None, dist: Dis
             log.info("%s", plan_line(extractor, sampling, folder, corpus))
         return 0
     log.info("%s -> %s", ", ".join(e.feature for e in extractors), folder)
+    if dist.is_main:
+        note_training(folder, corpus.name, opened.networks)
     notes = {"weights": {kind: portable(place) for kind, place in opened.weights.items()}}
     summaries = run(corpus, extractors, sampling, folder, dist, args.decode_workers, args.resume, notes)
     for summary in summaries:
@@ -126,13 +125,12 @@ def features_folder(args: ExtractionArguments, corpus: Corpus, backbone: Any) ->
         ) from error
 
 
-def test_overlap(backbone: Any, args: ExtractionArguments) -> int | None:
-    """How many videos of the whole test split the backbone was trained on; None if it does not say."""
-    trained_on = getattr(backbone, "trained_on", None)
-    if trained_on is None:
-        return None
+def overlaps(networks: Mapping[str, Any], args: ExtractionArguments) -> list[str]:
+    """A sentence for every network that saw videos of the test split, whatever --split and --limit choose."""
     corpus = open_corpus(replace(args, split=None, limit=None))
-    return len(set(trained_on).intersection(corpus.ids("test")))
+    seen = {kind: seen_test_videos(corpus, network.trained_on, network.corpus) for kind, network in networks.items()}
+    total = len(corpus.ids("test"))
+    return [overlap_sentence(kind, len(videos), total) for kind, videos in seen.items() if videos]
 
 
 def plan_line(extractor: Extractor, sampling: Sampling, folder: Path, corpus: Corpus) -> str:

@@ -33,6 +33,7 @@ class Backbone:
         mean, std: per channel, of values in [0, 1].
         hash: first 16 digits of a SHA-256 over the weights.
         trained_on: ids of the videos that it was trained on, None where unknown (published weights).
+        corpus: name of the corpus that these belong to, None where unknown.
         left_out: tensors of the file that are no part of a CLIP.
     """
 
@@ -44,6 +45,7 @@ class Backbone:
     std: tuple[float, ...]
     hash: str
     trained_on: list[str] | None = None
+    corpus: str | None = None
     left_out: tuple[str, ...] = ()
 
     def tokenizer(self, texts: Sequence[str], context: int | None = None) -> Tensor:
@@ -180,6 +182,7 @@ def _from_checkpoint(folder: Path) -> Backbone:
         std=tuple(described["std"]),
         hash=tensors_hash(prefixed or checkpoint.tensors),
         trained_on=checkpoint.config.get("trained_on"),
+        corpus=checkpoint.config.get("corpus"),
         left_out=tuple(name for name in checkpoint.tensors if prefixed and not name.startswith("clip.")),
     )
 

@@ -28,6 +28,8 @@ class ActionNetwork:
         resize: length in pixels to which the shorter edge of a frame is resized.
         size: edge in pixels of the centre crop that follows.
         length: frames per clip.
+        trained_on: ids of the videos that it was trained on, None where unknown (published weights).
+        corpus: name of the corpus that these belong to, None where unknown.
     """
 
     model: I3D
@@ -36,6 +38,8 @@ class ActionNetwork:
     resize: int
     size: int
     length: int = 16
+    trained_on: list[str] | None = None
+    corpus: str | None = None
 
 
 def load_i3d(spec: str | Path = RECORD.file, device: str | torch.device = "cpu") -> ActionNetwork:
@@ -116,7 +120,16 @@ def _from_checkpoint(folder: Path) -> ActionNetwork:
     load_tensors(model, tensors, str(folder))
     name = folder.parent.name if folder.name in ("best", "last") else folder.name
     length = config.get("length", PUBLISHED["length"])
-    return ActionNetwork(model, name, tensors_hash(tensors), config["resize"], config["size"], length)
+    return ActionNetwork(
+        model,
+        name,
+        tensors_hash(tensors),
+        config["resize"],
+        config["size"],
+        length,
+        checkpoint.config.get("trained_on"),
+        checkpoint.config.get("corpus"),
+    )
 
 
 def with_counters(model: I3D, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

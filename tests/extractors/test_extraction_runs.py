@@ -201,11 +201,11 @@ def test_a_dry_run_says_what_it_would_do_and_does_nothing(flags, tmp_path, caplo
 
 def test_videos_that_the_backbone_was_trained_on_are_counted(flags, whole, tmp_path, caplog):
     # the backbone saw "a b", "long" and "e"; the first two are test videos, whatever --split and --limit choose
-    assert store(whole, "GBased").settings["backbone_trained_on_test_ids"] == 2
-    assert extract.main([*flags, "--features", str(tmp_path), "--limit", "1", "--graphs", "0"]) == 0
-    assert "trained on 2 videos of the test split" in caplog.text
-    assert store(tmp_path, "theta2").settings["backbone_trained_on_test_ids"] == 2
-    assert "backbone_trained_on_test_ids" not in store(tmp_path, "actions").settings
+    noted = json.loads((whole / "Tiny_trained_on.json").read_text())
+    assert set(noted) == {"backbone"} and noted["backbone"]["videos"] == ["a b", "long", "e"]
+    assert noted["backbone"]["hash"] == store(whole, "GBased").settings["backbone"]["hash"]
+    assert extract.main([*flags, "--features", str(tmp_path / "f"), "--limit", "1", "--dry_run"]) == 0
+    assert "the backbone was trained on 2 of the 2 test videos" in caplog.text and not (tmp_path / "f").exists()
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,8 @@ def make_action_network(folder):
     torch.manual_seed(5)
     config = {"width": 0.0625, "pool": None, "resize": 32, "size": 32, "num_classes": 4}
     network = I3D(4, width=config["width"], pool=None)
-    save_checkpoint(folder, tensors=network.state_dict(), config={"action_network": config})
+    trained_on = {"trained_on": ["a ball 11"], "corpus": "films of others"}
+    save_checkpoint(folder, tensors=network.state_dict(), config={"action_network": config, **trained_on})
     return folder
 
 
@@ -122,7 +123,8 @@ def test_the_checkpoint_knows_where_its_networks_are(trained, tmp_path, monkeypa
 
 def test_scores_name_the_test_videos_that_the_backbone_has_seen(trained):
     scores = json.loads((trained / "run/test_scores.json").read_text())
-    assert any("trained on 1 of the test videos" in note for note in scores["notes"])
+    for name in ("backbone", "action network"):
+        assert f"the {name} was trained on 1 of the 2 test videos: scores on them flatter" in scores["notes"]
 
 
 def test_the_program_captions_files_and_folders_and_survives_broken_ones(trained, tmp_path, capsys):

@@ -130,12 +130,12 @@ def test_checkpoint_folder_remembers_what_it_saw(tmp_path):
     config = small_config(vocab_size=60, vision_heads=8)
     model = CLIP4Clip(CLIP(config)).eval()
     described = describe(config, "mine", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-    content = {"backbone": described, "trained_on": ["video1", "video2"]}
+    content = {"backbone": described, "trained_on": ["video1", "video2"], "corpus": "MSR-VTT"}
     save_checkpoint(tmp_path / "run" / "best", tensors=model.state_dict(), config=content)
     for spec in (tmp_path / "run", tmp_path / "run" / "best"):
         backbone = load_backbone(spec)
         assert backbone.model.config == config
-        assert backbone.trained_on == ["video1", "video2"]
+        assert backbone.trained_on == ["video1", "video2"] and backbone.corpus == "MSR-VTT"
         assert backbone_tag(spec) == "mine"
         assert (backbone.tag, backbone.mean, backbone.std) == ("mine", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
         pixels = torch.randn(1, 3, 64, 64)
@@ -194,9 +194,7 @@ def test_unknown_names(spec, words):
 
 def test_what_is_no_clip_is_named(tmp_path, clip):
     torch.save({"fc.weight": torch.ones(2, 2)}, tmp_path / "other.pt")
-    with pytest.raises(
-        ValueError, match=r"no visual.conv1.weight among its 1 tensors \(fc.weight"
-    ):
+    with pytest.raises(ValueError, match=r"no visual.conv1.weight among its 1 tensors \(fc.weight"):
         load_backbone(tmp_path / "other.pt")
     tensors = clip.state_dict() | {"input_resolution": torch.tensor(32)}
     torch.save({k: v for k, v in tensors.items() if k != "ln_final.bias"}, tmp_path / "part.pt")
