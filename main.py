@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     dist = None
     try:
         if args.caption:
-            return caption(args)
+            return caption(args, data.dry_run)
         dist = start(args.device)
         setup_logging(dist)
         Session(args, data, dist).run()
@@ -56,12 +56,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def caption(args: CaptionerArguments) -> int:
-    """Caption the files and folders of --caption."""
-    from extractors.in_memory import FileCaptioner, caption_files
+def caption(args: CaptionerArguments, dry_run: bool = False) -> int:
+    """Caption the files and folders of --caption; a dry run names them."""
+    from extractors.in_memory import FileCaptioner, caption_files, expand
 
+    if dry_run:
+        for path in expand(args.caption):
+            print(f"would caption {path}", file=sys.stderr)
+        return 0
     places = (args.checkpoint, args.backbone, args.action_network, args.device)
-    captioner = FileCaptioner(*places, args.beam, args.max_words, args.length_penalty, args.search)
+    captioner = FileCaptioner(*places, args.beam, args.max_words, args.length_penalty, args.search, args.compat)
     return caption_files(captioner, args.caption, args.json, Path(args.output_dir) if args.output_dir else None)
 
 
@@ -89,6 +93,7 @@ class Session:
         self.split = data.split or "test"
         self.data = for_corpus(replace(data, split=None), corpus_name)
         self.corpus = open_corpus(self.data)
+        self.corpus.ids(self.split)  # nor an unknown split
         self.args = with_defaults(args, self.data.dataset or corpus_name)
         self.output = Path(args.output_dir or f"results/{args.model_name}")
         if args.do_train and not data.dry_run:
@@ -142,10 +147,14 @@ class Session:
         seed_all(args.seed)
         model = Captioner(config).to(self.dist.device)
         log.info("%s parameters, %d words", f"{sum(p.numel() for p in model.parameters()):,}", len(self.vocabulary))
+        self.decoder(model, args.beam)  # what no search can do should not show after the training either
         if args.do_train:
             self.train(model, train)
-            if self.data.dry_run:
-                return
+        elif self.data.dry_run:
+            log.info("dry run: would score %d %s videos", len(self.features(self.split).ids), self.split)
+        if self.data.dry_run:
+            return
+        if args.do_train:
             self.stored = load_checkpoint(self.output / "best", training=False)
         load_tensors(model, self.stored.tensors, "the checkpoint")
         self.test(model.eval(), notes)
@@ -222,12 +231,15 @@ class Session:
             "arguments": resolved(self.args, self.data),
         }
 
-    def caption(self, model: Any, features: Any, ids: list[str], beam: int) -> dict[str, str]:
+    def decoder(self, model: Any, beam: int) -> Any:
         from graphs.captions import decoder
+
+        return decoder(model, beam, self.max_words, self.args.length_penalty, self.args.search)
+
+    def caption(self, model: Any, features: Any, ids: list[str], beam: int) -> dict[str, str]:
         from utility.caption_evaluation import caption_videos
 
-        decode = decoder(model, beam, self.max_words, self.args.length_penalty, self.args.search)
-        return caption_videos(decode, features, ids, self.vocabulary, self.dist)
+        return caption_videos(self.decoder(model, beam), features, ids, self.vocabulary, self.dist)
 
     def test(self, model: Any, notes: list[str]) -> None:
         from utility.caption_evaluation import trimmed, write_json

@@ -120,8 +120,10 @@ class Session:
 
         if not self.args.do_eval:
             self.train()
-            if self.args.dry_run:
-                return
+        elif self.args.dry_run:
+            log.info("dry run: would score the %s split with %s", self.args.eval_split, self.output)
+        if self.args.dry_run:
+            return
         folder = self.output / "best"
         checkpoint = load_checkpoint(folder if folder.is_dir() else self.output / "last", training=False)
         self.model.words = None  # it has served

@@ -59,6 +59,7 @@ class FileCaptioner:
         checkpoint: folder of the captioner.
         backbone, action_network: where they are now; by default as the checkpoint says.
         beam, max_words, length_penalty, search: as in `graphs.captions.decoder`; max_words as in training by default.
+        compat: published behaviours of the network, in place of those of the training.
 
     Raises:
         FileNotFoundError: a checkpoint or weights are not where they should be.
@@ -75,13 +76,14 @@ class FileCaptioner:
         max_words: int | None = None,
         length_penalty: float = 0.0,
         search: str = "sound",
+        compat: Sequence[str] = (),
     ):
         self.device = choose_device(device)
         stored = load_checkpoint(checkpoint, training=False)
         if stored.config.get("program") != "captioner" or stored.vocabulary is None:
             raise ValueError(f"{checkpoint} is not a checkpoint of a captioner")
         self.config = stored.config
-        config = CaptionerConfig.from_dict(stored.config["captioner"])
+        config = CaptionerConfig.from_dict(stored.config["captioner"] | ({"compat": tuple(compat)} if compat else {}))
         if config.mode != "grid":
             raise ValueError(
                 f"{checkpoint} is a {stored.config['model_name']} captioner: beside the graph it reads features that a "

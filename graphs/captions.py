@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from model.captioner import Captioner, GraphBatch
-from model.captioner.beam_search import search_both
+from model.captioner.beam_search import check_search, search_both
 from model.captioner.reference_search import reference_search_both
 
 SEARCHES = ("sound", "reference")
@@ -20,12 +20,14 @@ def decoder(
         search: "sound", or "reference": the published search token for token (beam and max_words only).
 
     Raises:
-        ValueError: unknown search, or a length penalty with the reference search.
+        ValueError: unknown search, numbers or compat items that it cannot follow, or a length penalty with the
+            reference search.
     """
     if search not in SEARCHES:
         raise ValueError(f"Unknown search ({search}). Known are {', '.join(SEARCHES)}.")
     if search == "reference" and length_penalty:
         raise ValueError("--search reference has no length penalty; leave --length_penalty at 0")
+    check_search(() if search == "reference" else model.config.compat, beam, max_words, length_penalty)
 
     def decode(batch: GraphBatch) -> list[Sequence[int]]:
         if search == "reference":

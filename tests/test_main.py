@@ -157,6 +157,31 @@ def test_a_dry_run_leaves_nothing_behind(corpus, tmp_path):
     assert not output.exists()
 
 
+def test_a_dry_evaluation_and_a_dry_captioning_say_what_they_would_do(corpus, trained, tmp_path, capsys):
+    output = tmp_path / "none"
+    words = ["--checkpoint", str(trained / "best"), "--output_dir", str(output), "--dry_run", "--device", "cpu"]
+    assert main.main([*words, "--do_eval", "--data_root", str(corpus), "--tokenizer", "nltk"]) == 0
+    assert "would score 11 test videos" in capsys.readouterr().err
+    assert main.main([*words, "--caption", "a clip.mp4"]) == 0
+    out, err = capsys.readouterr()
+    assert "would caption a clip.mp4" in err and not out and not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--search", "reference", "--length_penalty", "1"], "--search reference has no length penalty"),
+        (["--compat", "positions"], "add compat item 'beam'"),
+        (["--beam", "0"], "beam 0"),
+        (["--split", "tests"], "Unknown split (tests)"),
+    ],
+)
+def test_what_would_fail_after_the_training_fails_before_it(corpus, tmp_path, capsys, monkeypatch, words, message):
+    monkeypatch.setattr("utility.engine.train", None)
+    assert main.main(train_words(corpus, tmp_path, "--epochs", "1", *words)) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -175,7 +200,6 @@ def test_a_dry_run_leaves_nothing_behind(corpus, tmp_path):
         (["--compat", "beams"], "unknown compat item beams; known are: reference, "),
         (["--tokenizer", "java"], "--tokenizer java: no java on the PATH"),
         (["--device", "cuda:99"], "cuda:99"),
-        (["--resume", "--search", "reference", "--length_penalty", "1"], "--search reference has no length penalty"),
     ],
 )
 def test_mistakes_are_answered_with_what_to_do(corpus, tmp_path, capsys, words, message):

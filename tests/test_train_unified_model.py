@@ -6,7 +6,7 @@ from colour_clips import COLOURS, make_colour_corpus
 from launch import ROOT, launch
 
 import train_unified_model as program
-from dataset.retrieval_settings import RetrievalArguments, with_defaults
+from dataset.retrieval_settings import DEFAULTS, RetrievalArguments, with_defaults
 from pretrained.backbones import load_backbone
 from utility.checkpoint import load_checkpoint
 
@@ -170,7 +170,14 @@ def test_an_interrupted_run_continues_as_if_nothing_had_been(corpus, tmp_path, m
 def test_dry_run_writes_nothing(corpus, tmp_path, capsys):
     _, errors = run(capsys, *words(corpus, tmp_path / "none", "--dry_run"))
     assert not (tmp_path / "none").exists()
-    assert "parameters" in errors and '"crop_min": 0.4' in errors
+    assert "parameters" in errors and f'"crop_min": {DEFAULTS["small"]["crop_min"]}' in errors
+
+
+def test_a_dry_evaluation_scores_nothing(trained, corpus, capsys):
+    file = trained / "val_retrieval.json"
+    dry = words(corpus, trained, "--do_eval", "--eval_split", "val", "--dry_run")
+    printed, errors = run(capsys, *dry)
+    assert "would score the val split" in errors and not file.exists() and not printed
 
 
 def test_defaults_follow_the_backbone():

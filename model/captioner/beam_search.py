@@ -142,6 +142,26 @@ def _store(result: Finished, kept: Finished, active: Tensor) -> None:
         getattr(result, name)[active] = part
 
 
+def check_search(
+    compat: tuple[str, ...], beam: int, max_words: int, length_penalty: float, n_best: int = 1, r2l_hypotheses: int = 1
+) -> None:
+    """Whether `search_both` can search so.
+
+    Raises:
+        ValueError: a number is out of range, or compat `positions` without `beam`.
+    """
+    if min(beam, max_words, n_best, r2l_hypotheses) < 1 or max(n_best, r2l_hypotheses) > beam or length_penalty < 0:
+        raise ValueError(
+            f"beam {beam}, max_words {max_words}, n_best {n_best}, r2l_hypotheses {r2l_hypotheses}, length_penalty "
+            f"{length_penalty}: all must be at least 1 (the penalty 0), n_best and r2l_hypotheses at most the beam"
+        )
+    if "positions" in compat and "beam" not in compat:
+        raise ValueError(
+            "compat item 'positions' makes scores depend on the rank of a hypothesis, which no cached search can "
+            "follow: add compat item 'beam' (or use the reference search), or leave 'positions' out"
+        )
+
+
 @torch.inference_mode()
 def search_both(
     model: Captioner,
@@ -163,22 +183,13 @@ def search_both(
     hypothesis that was live last.
 
     Raises:
-        ValueError: a number is out of range, or compat `positions` without `beam`.
+        ValueError: see `check_search`.
     """
-    if min(beam, max_words, n_best, r2l_hypotheses) < 1 or max(n_best, r2l_hypotheses) > beam or length_penalty < 0:
-        raise ValueError(
-            f"beam {beam}, max_words {max_words}, n_best {n_best}, r2l_hypotheses {r2l_hypotheses}, length_penalty "
-            f"{length_penalty}: all must be at least 1 (the penalty 0), n_best and r2l_hypotheses at most the beam"
-        )
     compat = model.config.compat
+    check_search(compat, beam, max_words, length_penalty, n_best, r2l_hypotheses)
     memory = "last_live" if "r2l_memory" in compat else "best"
     if "beam" in compat:
         return reference_search_both(model, batch, beam, max_words, n_best, memory)
-    if "positions" in compat:
-        raise ValueError(
-            "compat item 'positions' makes scores depend on the rank of a hypothesis, which no cached search can "
-            "follow: add compat item 'beam' (or use the reference search), or leave 'positions' out"
-        )
     training = model.training
     model.eval()
     try:

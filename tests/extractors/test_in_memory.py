@@ -142,6 +142,8 @@ def test_the_program_captions_files_and_folders_and_survives_broken_ones(trained
     assert all(entry["caption"] is None and entry["cause"] for entry in captions[:2])
     assert all(isinstance(entry["caption"], str) for entry in captions[2:])
     assert "broken \u72ac.mp4: open: " in err
+    assert main.main([*words, "--compat", "positions"]) == 2  # reaches the network, and is refused before any video
+    assert "add compat item 'beam'" in capsys.readouterr().err
     assert main.main(words[:3] + words[4:]) == 1  # nothing but the two bad files
     assert capsys.readouterr().out == ""
 
