@@ -17,7 +17,7 @@ def frame_sampling(spec, arrays, folder):
         times = np.arange(row["frame_count"]) / (row["fps"] or 1)
         case = f"{row['frame_count']} frames at {row['fps']} fps"
         if "error" in row:
-            with pytest.raises(ValueError, match="needs a frame rate|needs positive numbers|without frames"):
+            with pytest.raises(ValueError, match=r"needs a frame rate|needs positive numbers|without frames"):
                 sample_frames(times, row["fps"], rule="reference")
             continue
         candidates = row["one_per_second_frames"]
