@@ -171,6 +171,8 @@ class Session:
             attention=args.attention,
             **({} if args.dropout is None else {"dropout": args.dropout}),
             compat=args.compat,
+            # Tiles have a place; detected objects come in the order of their scores.
+            **({} if args.model_size == "published" else {"node_positions": self.features_name.startswith("GBased")}),
         )
 
     def train(self, model: Any, features: Any) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from dataset.clips import WordTargets
 from dataset.corpus import Corpus
 from utility.clip_text import ClipTokenizer
 from utility.images import i3d_frames, to_i3d
@@ -51,6 +52,7 @@ class ActionClips(Dataset):
                     kept += result.numel()
         if not self.ids:
             raise ValueError(f"none of the {len(ids)} videos can be read and has captions")
+        self.words = WordTargets([self.rows[name] for name in self.ids])
 
     def _try(self, name: str) -> tuple[str, Tensor | VideoError]:
         try:
@@ -69,17 +71,17 @@ class ActionClips(Dataset):
     def __len__(self) -> int:
         return len(self.ids)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, str]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, str]:
         name = self.ids[index]
         frames = self._frames[name] if name in self._frames else self._decode(name)
         first = int(np.random.randint(max(len(frames) - self.length, 0) + 1))
         # A video shorter than a clip holds its last frame.
         places = torch.arange(first, first + self.length).clamp(max=len(frames) - 1)
         rows = self.rows[name]
-        return frames[places], rows[np.random.randint(len(rows))], name
+        return frames[places], rows[np.random.randint(len(rows))], self.words(rows), name
 
     @staticmethod
-    def collate(samples: list[tuple[Tensor, Tensor, str]]) -> tuple[Tensor, Tensor, list[str]]:
-        """Clips [B, 3, T, H, W] in [-1, 1], token ids [B, L], ids of the videos."""
-        frames, rows, names = zip(*samples, strict=True)
-        return to_i3d(torch.stack(frames)).transpose(1, 2), torch.stack(rows), list(names)
+    def collate(samples: list[tuple[Tensor, Tensor, Tensor, str]]) -> tuple[Tensor, Tensor, Tensor, list[str]]:
+        """Clips [B, 3, T, H, W] in [-1, 1], token ids [B, L], word targets [B, V], ids of the videos."""
+        frames, rows, words, names = zip(*samples, strict=True)
+        return to_i3d(torch.stack(frames)).transpose(1, 2), torch.stack(rows), torch.stack(words), list(names)

@@ -1,6 +1,6 @@
 """MiniMotion: the corpus that draws itself.
 
-    python -m dataset.mini_motion                                  # 1,800 clips into dataset/MiniMotion
+    python -m dataset.mini_motion                                  # 3,000 clips into dataset/MiniMotion
     python -m dataset.mini_motion --num_clips 40 --seed 3 --root DIR
 
 Clips of two to four seconds, real H.264 files of several sizes and frame rates, show coloured shapes that move over
@@ -26,14 +26,14 @@ from dataset import mini_motion_grammar as grammar
 
 VERSION = 1  # of the drawing; part of what decides whether clips on disk are kept
 UNSEEN = 0.2  # share of the attribute combinations kept for the test split
-TEST, VALIDATE = 0.14, 0.03  # shares of the clips
+TEST, VALIDATE = 0.09, 0.02  # shares of the clips
 
 
 @dataclass
 class MiniMotionArguments:
     """What to draw, and where."""
 
-    num_clips: int = field(default=1800, metadata={"help": "number of clips; 20 or more"})
+    num_clips: int = field(default=3000, metadata={"help": "number of clips; 20 or more"})
     seed: int = field(default=0, metadata={"help": "everything that is drawn depends on it and on nothing else"})
     root: str = field(default="dataset/MiniMotion", metadata={"help": "folder of the corpus"})
     workers: int = field(default=0, metadata={"help": "processes; 0: one per core"})
@@ -122,7 +122,7 @@ def _write_json(path: Path, content: dict) -> None:
     os.replace(partial, path)
 
 
-def make(root: Path, num_clips: int = 1800, seed: int = 0, workers: int = 0) -> list[Clip]:
+def make(root: Path, num_clips: int = 3000, seed: int = 0, workers: int = 0) -> list[Clip]:
     """Draw the corpus below `root`; clips that an earlier run with the same settings finished are kept.
 
     Returns:

@@ -16,8 +16,8 @@ RGB = {
     "purple": (138, 44, 186),
     "white": (248, 248, 246),
 }
-SIZES = ((160, 120), (128, 128), (120, 160), (176, 144), (144, 108))  # width, height in pixels
-FRAME_RATES = (8, 10, 12, 20)
+SIZES = ((128, 96), (104, 104), (96, 128), (144, 96), (120, 90))  # width, height in pixels
+FRAME_RATES = (6, 8, 10, 12)
 SECONDS = (2.0, 4.0)
 DIAMETER = (0.12, 0.35)  # of the short side
 
@@ -104,7 +104,7 @@ def motion(action: str, frames: int, seconds: float, room: tuple[float, float], 
     elif action == "blinks":
         visible = (np.sin(2 * np.pi * rng.uniform(0.7, 1.1) * clock + rng.uniform(0, 2 * np.pi)) > -0.1).astype(float)
     elif action == "shakes":
-        phase = 2 * np.pi * rng.uniform(2.6, 3.4) * clock + rng.uniform(0, 2 * np.pi)
+        phase = 2 * np.pi * rng.uniform(1.7, 2.3) * clock + rng.uniform(0, 2 * np.pi)
         position = position + 0.055 * np.stack([np.sin(phase), 0.35 * np.sin(1.7 * phase)], 1)
     if action in ("moves right", "falls", "shrinks"):
         position, diameter = position[::-1], diameter[::-1]

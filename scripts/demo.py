@@ -38,11 +38,11 @@ class DemoArguments:
 class Sizes:
     """How much of everything; the full sizes fill ten minutes on two cores."""
 
-    clips: int = 1800
-    backbone_epochs: int = 55
-    action_epochs: int = 24
-    captioner_epochs: int = 30
-    blind_epochs: int = 6
+    clips: int = 3000
+    backbone_epochs: int = 40
+    action_epochs: int = 9
+    captioner_epochs: int = 8
+    blind_epochs: int = 2
 
 
 SHORT = Sizes(clips=100, backbone_epochs=2, action_epochs=2, captioner_epochs=3, blind_epochs=1)
@@ -155,7 +155,7 @@ def train_everything(args: DemoArguments, sizes: Sizes, root: Path, work: Path, 
 
 
 def backbone_flags(short: bool) -> tuple[Any, ...]:
-    return ("--batch_size", 32) if short else ("--batch_size", 96)
+    return ("--train_frames", 2, "--cache_frames", 8, "--cache_size", 96, "--batch_size", 32 if short else 96)
 
 
 def build_graphs(run: Callable[..., None], data: Sequence[Any], features: str) -> None:

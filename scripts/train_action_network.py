@@ -28,11 +28,14 @@ class ActionNetworkArguments(TrainSettings):
     output_dir: str = field(default="results/action_network", metadata={"help": "folder of checkpoints and curves"})
     epochs: int = field(default=20, metadata={"help": "passes over the training videos"})
     width: float = field(default=0.125, metadata={"help": "channels relative to the published network"})
-    size: int = field(default=64, metadata={"help": "edge of a frame in pixels"})
+    size: int = field(default=48, metadata={"help": "edge of a frame in pixels"})
     embed_dim: int = field(default=128, metadata={"help": "width of the space that clips and captions share"})
     text_width: int = field(default=128, metadata={"help": "width of the text tower"})
     text_layers: int = field(default=2, metadata={"help": "blocks of the text tower"})
     max_words: int = field(default=24, metadata={"help": "sub-words of a caption, start and end included"})
+    word_weight: float = field(
+        default=10.0, metadata={"help": "weight of predicting the captions' words, beside the contrast"}
+    )
     lr: float = field(default=2e-3, metadata={"help": "largest learning rate"})
     weight_decay: float = field(default=0.05, metadata={"help": "of all weights but biases and norms"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
@@ -73,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             embed_dim=args.embed_dim, text_width=args.text_width, text_layers=args.text_layers,
             text_heads=max(args.text_width // 32, 1), context_length=args.max_words,
         )  # fmt: skip
-        model = ActionText(network, text).to(dist.device)
+        model = ActionText(network, text, len(clips.words)).to(dist.device)
         steps = args.epochs * loader.steps_per_epoch
         optimizer = torch.optim.AdamW(parameter_groups(model, args.weight_decay), lr=args.lr, betas=(0.9, 0.98))
         description = {
@@ -87,12 +90,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.precision = "fp32"
 
         def loss(model, batch):
-            frames, ids, names = batch
-            return model.loss_sum(frames, ids, dist.gather, dist.rank * len(names)), len(names), {}
+            frames, ids, words, names = batch
+            total = model.loss_sum(frames, ids, words, args.word_weight, dist.gather, dist.rank * len(names))
+            return total, len(names), {}
 
         train(
             model, loss, loader, optimizer, warmup_cosine(optimizer, steps, args.lr), args, dist,
-            names_of=lambda batch: batch[2], after_step=lambda m: m.clamp_logit_scale(),
+            names_of=lambda batch: batch[3], after_step=lambda m: m.clamp_logit_scale(),
             config={"program": "action_network", "action_network": description, "trained_on": clips.ids,
                     "arguments": resolved(args, data)},
         )  # fmt: skip

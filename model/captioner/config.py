@@ -57,6 +57,7 @@ class CaptionerConfig:
     graph_width: int = 1024
     graph_heads: int = 4
     aggregation: str = "mean"  # published: a mean on top of the softmax; "add" keeps the weighted average whole
+    node_positions: bool = False  # learnt place of a node in its slot, for grids; the published nodes do not know it
     project_edge_dim: int | None = None
     last_average: bool = False
     no_beta: bool = False
@@ -119,6 +120,7 @@ class CaptionerConfig:
         """
         sizes = {
             "graph_width": 128,
+            "node_positions": True,
             "visual_width": 128,
             "visual_feed_forward": 256,
             "visual_layers": 2,

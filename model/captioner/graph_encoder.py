@@ -33,6 +33,9 @@ class GraphEncoder(nn.Module):
         super().__init__()
         self.pad_edges = "pad_edges" in config.compat
         self.root_offset = "graph_offset" in config.compat
+        # Nine tiles without a place, averaged at the end, cannot say where in the picture something was.
+        place = torch.empty(config.nodes_per_slot, config.node_dim)
+        self.node_position = nn.Parameter(place.normal_(std=config.position_std)) if config.node_positions else None
         self.transc = TransC(
             config.node_dim,
             config.graph_width,
@@ -58,6 +61,8 @@ class GraphEncoder(nn.Module):
 
     def graph(self, nodes: Tensor, actions: Tensor, temporal: Tensor, mask: Tensor) -> Tensor:
         """Node features after the graph network, [B, S, P, graph_width]."""
+        if self.node_position is not None:
+            nodes = nodes + self.node_position
         if not (self.pad_edges or self.root_offset):
             return self.transc(nodes, actions, temporal, mask)
         edge_index, edge_attr = expand_edges(actions, temporal, mask, self.pad_edges, self.root_offset)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from model.backbone.clip import CLIPConfig, TextTower
 from model.backbone.i3d import I3D
 from model.retrieval.losses import Gather, alone, symmetric_cross_entropy_sum
+from model.retrieval.words import WordPrediction
 
 
 class ActionText(nn.Module):
@@ -23,29 +24,40 @@ class ActionText(nn.Module):
         i3d: its `num_classes` is the width of the common space.
         text: sizes of the text tower (the vision sizes are not used).
 
+        num_words: size of the vocabulary of an auxiliary `WordPrediction` (parameters `words.*`); 0 for none.
+
     Shapes:
         clips: [B, 3, T, H, W] in [-1, 1]; ids: [B, L]
     """
 
-    def __init__(self, i3d: I3D, text: CLIPConfig):
+    def __init__(self, i3d: I3D, text: CLIPConfig, num_words: int = 0):
         super().__init__()
         self.i3d = i3d
         self.text = TextTower(text)
         self.text.token_embedding.weight.requires_grad_(False)
-
-    def encode_clip(self, clips: Tensor) -> Tensor:
-        """[B, 3, T, H, W] -> unit vectors [B, E]: the logits, averaged over the positions of the last map."""
-        return F.normalize(self.i3d(clips).flatten(2).mean(2).float(), dim=-1)
+        self.words = WordPrediction(i3d.feature_dim, num_words) if num_words else None
 
     def encode_text(self, ids: Tensor) -> Tensor:
         """[B, L] -> unit vectors [B, E]."""
         return F.normalize(self.text.encode_text(ids).float(), dim=-1)
 
-    def loss_sum(self, clips: Tensor, ids: Tensor, gather: Gather = alone, offset: int = 0) -> Tensor:
-        """The symmetric cross entropy summed over this process's own pairs; `offset` is the place of the first."""
-        clip, text = self.encode_clip(clips), self.encode_text(ids)
-        scale = self.text.logit_scale.exp()
-        return symmetric_cross_entropy_sum(scale * text @ gather(clip).T, scale * clip @ gather(text).T, offset)
+    def loss_sum(
+        self, clips: Tensor, ids: Tensor, words: Tensor, word_weight: float, gather: Gather = alone, offset: int = 0
+    ) -> Tensor:
+        """Symmetric cross entropy, and `word_weight` times word prediction, summed over this process's own pairs.
+
+        Args:
+            words: targets [B, V] of the word prediction; not read without one.
+            offset: place of the first own pair among those of all processes.
+        """
+        features = self.i3d.features(clips)
+        clip = F.normalize(self.i3d.logits(features).flatten(2).mean(2).float(), dim=-1)
+        text, scale = self.encode_text(ids), self.text.logit_scale.exp()
+        loss = symmetric_cross_entropy_sum(scale * text @ gather(clip).T, scale * clip @ gather(text).T, offset)
+        if self.words is None:
+            return loss
+        vectors = features.flatten(2).mean(2)[:, None]
+        return loss + word_weight * self.words(vectors, torch.ones_like(vectors[..., 0]), words)
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:
