@@ -153,7 +153,12 @@ def read_nodes(
             nodes = np.zeros((slots, *first.shape), np.float32)
             for slot, row in rows.items():
                 nodes[slot] = row
-            filled = nodes.any(axis=(1, 2)) if masks is None else masks[video]
+            filled = nodes.any(axis=(1, 2)) if masks is None else masks.get(video)
+            if filled is None or len(filled) != slots:
+                found = "none" if filled is None else f"one of {len(filled)} slots"
+                raise PublishedFileError(
+                    f"{path}: {video!r} needs a mask of {slots} slots, the mask files hold {found}"
+                )
             yield (
                 video,
                 {

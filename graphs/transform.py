@@ -25,6 +25,7 @@ from graphs.published_files import (
 )
 from graphs.published_pickle import PublishedFileError, write_graph_pickle
 from graphs.stage import tag_of
+from utility.distributed import start
 from utility.feature_store import FeatureStore, FeatureWriter, SettingsMismatch, feature_path, find_feature
 from utility.logs import setup_logging
 
@@ -38,28 +39,49 @@ HDF5 = (".hdf5", ".h5")
 
 
 def run_transform(args: TransformArguments) -> int:
-    """Does what the flags say; returns the exit status: 0, 1 (nothing to do), or 2 (for the user to change)."""
-    setup_logging()
+    """Does what the flags say.
+
+    Returns:
+        Exit status: 0; 1 if there was nothing to do (or a video has no graph, with `--strict`); 2 for the user to
+        change; 130 after Ctrl-C.
+    """
+    dist = None
     try:
-        corpus = open_corpus(args)
-        if args.import_files:
-            return import_files(args, corpus)
-        folder = features_dir(args, corpus, tag_of(args))
-        store = FeatureStore(find_feature(folder, corpus.name, f"{args.node_feature}_graph"))
-        ids = [name for name in corpus.ids() if name in store]
-        if absent := [name for name in corpus.ids() if name not in store]:
-            log.warning("%d videos have no graph in %s: %s", len(absent), store.path, listed(absent))
-        if not ids:
-            log.error("none of the %d videos has a graph in %s", len(absent), store.path)
-            return 1
-        if args.export:
-            export(args, corpus, store, ids, Path(args.export).expanduser())
-        else:
-            name = f"{corpus.name}_{args.node_feature}_geometric"
-            write_data_set(args, corpus, store, ids, Path(args.output).expanduser() if args.output else folder / name)
-    except (FileNotFoundError, ValueError) as error:
+        dist = start(args.device)
+        setup_logging(dist)
+        # Copying is one process's work; the others wait, so that what follows finds the files.
+        status = transform(args) if dist.is_main else 0
+        dist.barrier()
+        return status
+    except (OSError, ValueError) as error:
         log.error("%s", error)
         return 2
+    except KeyboardInterrupt:
+        log.error("stopped; the same command does it again")
+        return 130
+    finally:
+        if dist is not None:
+            dist.stop()
+
+
+def transform(args: TransformArguments) -> int:
+    """The data set, export or import that the flags name; returns the exit status, 0 or 1."""
+    corpus = open_corpus(args)
+    if args.import_files:
+        return import_files(args, corpus)
+    folder = features_dir(args, corpus, tag_of(args))
+    store = FeatureStore(find_feature(folder, corpus.name, f"{args.node_feature}_graph"))
+    ids = [name for name in corpus.ids() if name in store]
+    if absent := [name for name in corpus.ids() if name not in store]:
+        log.warning("%d videos have no graph in %s: %s", len(absent), store.path, listed(absent))
+    if not ids:
+        log.error("none of the %d videos has a graph in %s", len(absent), store.path)
+        return 1
+    if args.export:
+        export(args, corpus, store, ids, Path(args.export).expanduser())
+    else:
+        name = f"{corpus.name}_{args.node_feature}_geometric"
+        write_data_set(args, corpus, store, ids, Path(args.output).expanduser() if args.output else folder / name)
     return int(args.strict and bool(absent))
 
 

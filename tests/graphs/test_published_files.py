@@ -8,15 +8,19 @@ import subprocess
 import sys
 import tracemalloc
 import types
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
 from graph_examples import GRAPHS, SPLITS, D, P, S, run
+from launch import launch
 from torch_geometric.data import Data
 
+from graphs import transform_graph_to_geometric
 from graphs.geometric import graph_of, to_data
+from graphs.graph_folder import GraphFolder
 from graphs.published_files import (
     compact_graph,
     published_graph,
@@ -269,6 +273,12 @@ def test_node_files(tmp_path):
             np.testing.assert_array_equal(back[name][part], arrays[part])
     with pytest.raises(PublishedFileError, match=r"has slot 3; with 2 slots the last is 1"):
         dict(read_nodes(path, 2))
+    masks = {name: arrays["slot_mask"] for name, arrays in GRAPHS.items()}
+    assert set(dict(read_nodes(path, S, masks))) == set(GRAPHS)
+    with pytest.raises(PublishedFileError, match=r"'b c' needs a mask of 4 slots, the mask files hold none"):
+        dict(read_nodes(path, S, {name: mask for name, mask in masks.items() if name != "b c"}))
+    with pytest.raises(PublishedFileError, match=r"hold one of 3 slots"):
+        dict(read_nodes(path, S, {name: mask[:3] for name, mask in masks.items()}))
 
 
 def exported(root, tmp_path):
@@ -302,6 +312,28 @@ def test_export_with_padding_edges(root, tmp_path):
     assert run(root, "--export", str(tmp_path / "p"), "--compat", "pad_edges") == 0
     counts = read_graph_pickle(tmp_path / "p" / "small_GBased_test.pickle", lambda graph: graph["edge_index"].shape[1])
     assert counts == {"d": 28}
+
+
+def test_dry_runs_of_export_and_import_write_nothing(root, tmp_path, capsys):
+    target = exported(root, tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert run(root, "--export", str(tmp_path / "none"), "--dry_run") == 0
+    assert "would write train: 2, test: 1 to" in capsys.readouterr().err
+    assert run(root, "--features", "akg", "--import", str(target / "grid_node_features.hdf5"), "--dry_run") == 0
+    assert "would import" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_export_of_a_split_and_strict(root, tmp_path):
+    assert run(root, "--export", str(tmp_path / "p"), "--split", "test", "--strict") == 1  # "absent" has no graph
+    assert [path.name for path in sorted((tmp_path / "p").glob("*.pickle"))] == ["small_GBased_test.pickle"]
+    assert run(root, "--export", str(tmp_path / "p"), "--split", "train", "--strict") == 0
+
+
+def test_of_several_processes_one_does_the_work(root):
+    launch(Path(transform_graph_to_geometric.__file__), "--data_root", root, "--device", "cpu", processes=2)
+    assert len(GraphFolder(root / "features/tiny/small_GBased_geometric")) == len(GRAPHS)
+    assert run(root, "--device", "tpu") == 2
 
 
 def test_import_program_makes_the_same_graphs(root, tmp_path):
