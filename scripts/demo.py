@@ -40,7 +40,7 @@ class Sizes:
 
     clips: int = 3000
     backbone_epochs: int = 40
-    action_epochs: int = 9
+    action_epochs: int = 11
     captioner_epochs: int = 8
     blind_epochs: int = 2
 

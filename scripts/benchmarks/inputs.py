@@ -40,6 +40,7 @@ class Sizes:
 
     def config(self, **changes) -> CaptionerConfig:
         sizes = (self.node_dim, self.action_dim, self.vocab_size, self.slots, self.nodes)
+        changes = {"node_positions": False} | changes  # the published nodes have no place
         return CaptionerConfig.small(*sizes, **changes) if self.small else CaptionerConfig(*sizes, **changes)
 
 

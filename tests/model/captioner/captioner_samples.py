@@ -7,6 +7,7 @@ from model.captioner import Captioner, CaptionerConfig
 TINY = {
     "graph_width": 16,
     "visual_width": 24,
+    "node_positions": False,
     "visual_feed_forward": 32,
     "heads_r2l": 8,
     "heads_l2r": 4,

@@ -277,6 +277,22 @@ def test_config_is_read_off_the_state_dict(mode):
     assert config_from_state_dict(Captioner(config).state_dict(), **untold) == config
 
 
+def test_tiles_have_a_place_only_where_they_are_given_one():
+    """Two tiles change places in every slot, and their edges with them: without places nothing shows."""
+    batch = random_batch(3, 3)
+    order = torch.tensor([1, 0, 2])
+    swapped = batch | {
+        "nodes": batch["nodes"][:, :, order],
+        "node_mask": batch["node_mask"][:, :, order],
+        "temporal": batch["temporal"][:, :, order][..., order],
+    }
+    for places in (False, True):
+        model = tiny_captioner(node_positions=places).eval()
+        same = torch.allclose(logprobs_of(model, batch), logprobs_of(model, swapped), atol=1e-5)
+        assert same is not places
+        assert config_from_state_dict(model.state_dict(), heads_r2l=8, heads_l2r=4, heads=4).node_positions is places
+
+
 def test_parameters_of_something_else_are_refused():
     with pytest.raises(ValueError, match=r"not the parameters of a captioner: stg_encoder.transc.lp.weight is missing"):
         config_from_state_dict({"weight": torch.zeros(1)})
