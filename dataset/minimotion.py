@@ -19,9 +19,7 @@ def read_minimotion(root: Path, captions: Path | None = None, protocol: str = "c
     root = Path(root)
     path = Path(captions) if captions is not None else first_file([root / "metadata"], "captions.json")
     if path is None:
-        raise FileNotFoundError(
-            f"MiniMotion is not in {root}; draw it with `python -m dataset.mini_motion --num_clips 1000 --seed 1`"
-        )
+        raise FileNotFoundError(f"MiniMotion is not in {root}; draw it with `python -m dataset.mini_motion`")
     return corpus_from(read_annotation(path), "MiniMotion", root)
 
 

@@ -105,8 +105,9 @@ def _from_file(path: Path) -> ActionNetwork:
 
 
 def _from_checkpoint(folder: Path) -> ActionNetwork:
-    if not is_checkpoint(folder) and is_checkpoint(folder / "best"):
-        folder = folder / "best"
+    if not is_checkpoint(folder):
+        # The folder of a run: its best checkpoint, or its last where nothing chose a best.
+        folder = next((folder / name for name in ("best", "last") if is_checkpoint(folder / name)), folder)
     checkpoint = load_checkpoint(folder, training=False)
     config = checkpoint.config.get("action_network")
     if not isinstance(config, dict):

@@ -90,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         summary |= accuracies(predictions)
         from scripts.contact_sheet import contact_sheet
 
-        contact_sheet(predictions["videos"], root / "videos", results / "demo.png")
+        shown = [video | {"correct": is_correct(video)} for video in predictions["videos"]]
+        contact_sheet(shown, root / "videos", results / "demo.png")
     seconds = stages.seconds | {"total": round(sum(stages.seconds.values()), 1)}
     line = json.dumps(summary | {"seconds": seconds})
     (results / "demo.json").write_text(line + "\n", encoding="utf-8")
@@ -241,6 +242,14 @@ def accuracies(predictions: dict[str, Any]) -> dict[str, float]:
         / max(len(clips), 1)
         for kind in ("color", "shape", "action")
     } | {"one_object_videos": len(clips), "unseen_videos": sum(clip["unseen"] for clip in clips)}
+
+
+def is_correct(video: dict[str, Any]) -> bool:
+    """Whether the caption names the colours and shapes that are there, the action of one object, and nothing else."""
+    kinds = ("color", "shape", "action") if len(video["objects"]) == 1 else ("color", "shape")
+    return all(
+        grammar.named_values(video["caption"], kind) == {thing[kind] for thing in video["objects"]} for kind in kinds
+    )
 
 
 if __name__ == "__main__":

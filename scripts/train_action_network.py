@@ -3,8 +3,8 @@
     python -m scripts.train_action_network --dataset minimotion --output_dir results/action_network
 
 Sixteen consecutive frames and a caption of the same video are pulled together, those of different videos apart: the
-contrastive loss of CLIP4Clip with an I3D in place of the frame tower. The best checkpoint is what `--action_network`
-of the extractors takes.
+contrastive loss of CLIP4Clip with an I3D in place of the frame tower, beside a prediction of the captions' words. The
+output folder is what `--action_network` of the extractors takes.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from model.retrieval.action_text import ActionText
     from utility.clip_text import ClipTokenizer
     from utility.distributed import start
-    from utility.engine import train
+    from utility.engine import NonFiniteLoss, OutOfDeviceMemory, train
     from utility.loader import BatchLoader
     from utility.logs import setup_logging
     from utility.random_state import seed_all
@@ -100,6 +100,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             config={"program": "action_network", "action_network": description, "trained_on": clips.ids,
                     "arguments": resolved(args, data)},
         )  # fmt: skip
+    except (ValueError, OSError, NonFiniteLoss, OutOfDeviceMemory) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt as error:
+        print(str(error) or "stopped", file=sys.stderr)
+        return 130
     finally:
         dist.stop()
     return 0

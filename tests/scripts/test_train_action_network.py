@@ -1,0 +1,34 @@
+"""A small action network from captions, through the program, and into the extractors' loader."""
+
+import torch
+
+from dataset import mini_motion
+from pretrained.i3d_weights import load_i3d
+from scripts import train_action_network
+
+SMALL = ("--batch_size", "8", "--size", "32", "--embed_dim", "16", "--text_width", "32", "--text_layers", "1")
+
+
+def train(root, out, *flags):
+    words = ("--dataset", "minimotion", "--data_root", str(root), "--output_dir", str(out), *SMALL, *flags)
+    return train_action_network.main(words)
+
+
+def test_the_loss_falls_and_the_folder_of_the_run_is_an_action_network(tmp_path, capsys):
+    mini_motion.make(tmp_path / "corpus", 24, seed=5, workers=1)
+    assert train(tmp_path / "corpus", tmp_path / "run", "--epochs", "6", "--seed", "0") == 0
+    network = load_i3d(tmp_path / "run")
+    assert (network.size, network.length) == (32, 16)
+    clip = torch.rand(1, 3, 16, 32, 32) * 2 - 1
+    assert network.model.extract(clip).shape == (1, network.model.feature_dim)
+    losses = [
+        float(line.split("train/loss")[1].split()[0])
+        for line in (tmp_path / "run" / "log.txt").read_text().splitlines()
+        if "train/loss" in line
+    ]
+    assert len(losses) == 6 and losses[-1] < losses[0]
+
+
+def test_what_cannot_be_trained_ends_in_words(tmp_path, capsys):
+    assert train(tmp_path / "nothing", tmp_path / "run", "--epochs", "1") == 2
+    assert "draw it with" in capsys.readouterr().err
