@@ -91,6 +91,7 @@ def compare(
     factor: float = 1.0,
     least_seconds: float = 0.2,
     warm: bool = True,
+    before: Callable[[], object] | None = None,
 ) -> tuple[list[Measured], list[Measured]]:
     """Both sides alternately, so that what else the machine does meets both.
 
@@ -98,6 +99,7 @@ def compare(
         factor: the published side is timed on a part of the work; its seconds are multiplied by this.
         least_seconds: a measurement repeats its call until about that long.
         warm: call both sides once before anything counts; otherwise each measurement is one call.
+        before: called before every measurement and not measured.
     """
     calls = [1, 1]
     if warm:
@@ -105,8 +107,10 @@ def compare(
             calls = [calls_for(measure(side, device).value, least_seconds) for side in (published, ours)]
     results: tuple[list[Measured], list[Measured]] = ([], [])
     for _ in range(repeats):
-        results[0].append(measure(published, device, calls[0], factor))
-        results[1].append(measure(ours, device, calls[1]))
+        for number, (side, scale) in enumerate(((published, factor), (ours, 1.0))):
+            if before is not None:
+                before()
+            results[number].append(measure(side, device, calls[number], scale))
     return results
 
 
