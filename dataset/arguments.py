@@ -16,8 +16,8 @@ def flag(default, text: str):
 
 
 @dataclass
-class DataArguments:
-    """Which videos, captions and features."""
+class CorpusArguments:
+    """Which videos and captions."""
 
     dataset: str | None = flag(
         None,
@@ -26,12 +26,18 @@ class DataArguments:
     data_root: str | None = flag(None, "folder with videos/ and metadata/; default dataset/NAME beside the programs")
     captions: str | None = flag(None, "annotation file; default: the known names in metadata/ of the data root")
     protocol: str = flag("captioning", "which lists of the corpus: captioning; for MSR-VTT also 7k and 9k (retrieval)")
+    limit: int | None = flag(None, "only the first so many videos of every split")
+    dry_run: bool = flag(False, "say what would be done, and do nothing")
+
+
+@dataclass
+class DataArguments(CorpusArguments):
+    """Which videos, captions and features."""
+
     split: str | None = flag(None, "only this split: train, val or test")
     features: str | None = flag(
         None, "name of a set of features (default: the backbone's), or a folder (with a / in it)"
     )
-    limit: int | None = flag(None, "only the first so many videos of every split")
-    dry_run: bool = flag(False, "say what would be done, and do nothing")
 
 
 def reader_name(name: str) -> str | None:
@@ -44,7 +50,7 @@ def known_datasets() -> str:
     return ", ".join(NAMES.values()) + ", or any folder with --data_root DIR"
 
 
-def open_corpus(args: DataArguments) -> Corpus:
+def open_corpus(args: CorpusArguments) -> Corpus:
     """Read the corpus that the flags name.
 
     Raises:
@@ -61,8 +67,9 @@ def open_corpus(args: DataArguments) -> Corpus:
         raise ValueError("--dataset folder needs --data_root DIR, the folder that holds videos/")
     root = Path(args.data_root).expanduser() if args.data_root else Path(__file__).resolve().parent / FOLDERS[kind]
     corpus = READERS[kind](root, Path(args.captions) if args.captions else None, args.protocol)
-    if args.split not in (None, "all"):
-        corpus = corpus.subset(corpus.ids(args.split))
+    split = args.split if isinstance(args, DataArguments) else None
+    if split not in (None, "all"):
+        corpus = corpus.subset(corpus.ids(split))
     if args.limit is not None:
         corpus = corpus.limited(args.limit)
     return corpus

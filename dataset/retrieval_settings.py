@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal
 
-from dataset.arguments import DataArguments, flag, known_datasets, reader_name
+from dataset.arguments import CorpusArguments, flag, known_datasets, reader_name
 
 METHODS = ("clip4clip",)
 HEADERS = ("meanP", "seqLSTM", "seqTransf", "tightTransf")
@@ -118,9 +118,9 @@ class RetrievalArguments:
     def from_nothing(self) -> bool:
         return self.backbone == SMALL
 
-    def data(self) -> DataArguments:
+    def data(self) -> CorpusArguments:
         """The flags that name a corpus."""
-        return DataArguments(self.datatype, self.data_root, self.captions, self.protocol, limit=self.limit)
+        return CorpusArguments(self.datatype, self.data_root, self.captions, self.protocol, limit=self.limit)
 
 
 @dataclass

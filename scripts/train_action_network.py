@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dataset.arguments import DataArguments, open_corpus
+from dataset.arguments import CorpusArguments, open_corpus
 from utility.arguments import parse, resolved
 from utility.train_settings import TrainSettings
 
@@ -43,7 +43,7 @@ class ActionNetworkArguments(TrainSettings):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
-    args, data = parse((ActionNetworkArguments, DataArguments), argv, description=__doc__.split("\n")[0])
+    args, data = parse((ActionNetworkArguments, CorpusArguments), argv, description=__doc__.split("\n")[0])
 
     # Only now: torch takes seconds to import, and a misspelt flag should not wait for it.
     import torch
@@ -60,16 +60,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     from utility.random_state import seed_all
     from utility.schedules import warmup_cosine
 
-    dist = start(args.device)
+    dist = None
     try:
+        dist = start(args.device)
         setup_logging(dist, None if data.dry_run else args.output_dir)
         corpus = open_corpus(data)
-        clips = ActionClips(corpus, corpus.ids("train"), ClipTokenizer(), args.size, max_words=args.max_words)
-        loader = BatchLoader(clips, clips.collate, args.batch_size, args.micro_batch_size, dist, args.seed)
-        log.info("%d videos, %d steps per epoch", len(clips), loader.steps_per_epoch)
+        for line in corpus.summary():
+            log.info("%s", line)
         if data.dry_run:
             log.info("dry run: %s", resolved(args, data))
             return 0
+        clips = ActionClips(corpus, corpus.ids("train"), ClipTokenizer(), args.size, max_words=args.max_words)
+        loader = BatchLoader(clips, clips.collate, args.batch_size, args.micro_batch_size, dist, args.seed)
+        log.info("%d videos, %d steps per epoch", len(clips), loader.steps_per_epoch)
         seed_all(args.seed)
         network = I3D(num_classes=args.embed_dim, width=args.width, pool=None)
         text = small_config(
@@ -97,8 +100,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         train(
             model, loss, loader, optimizer, warmup_cosine(optimizer, steps, args.lr), args, dist,
             names_of=lambda batch: batch[3], after_step=lambda m: m.clamp_logit_scale(),
-            config={"program": "action_network", "action_network": description, "trained_on": clips.ids,
-                    "arguments": resolved(args, data)},
+            config={"program": "action_network", "action_network": description, "corpus": corpus.name,
+                    "trained_on": clips.ids, "arguments": resolved(args, data)},
         )  # fmt: skip
     except (ValueError, OSError, NonFiniteLoss, OutOfDeviceMemory) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -107,7 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(str(error) or "stopped", file=sys.stderr)
         return 130
     finally:
-        dist.stop()
+        if dist is not None:
+            dist.stop()
     return 0
 
 

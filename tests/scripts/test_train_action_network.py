@@ -18,6 +18,9 @@ def test_the_loss_falls_and_the_folder_of_the_run_is_an_action_network(tmp_path,
     mini_motion.make(tmp_path / "corpus", 24, seed=5, workers=1)
     assert train(tmp_path / "corpus", tmp_path / "run", "--epochs", "6", "--seed", "0") == 0
     network = load_i3d(tmp_path / "run")
+    assert network.corpus == "MiniMotion" and network.trained_on == [
+        f"video{n}" for n in range(len(network.trained_on))
+    ]
     assert (network.size, network.length) == (32, 16)
     clip = torch.rand(1, 3, 16, 32, 32) * 2 - 1
     assert network.model.extract(clip).shape == (1, network.model.feature_dim)
@@ -32,3 +35,12 @@ def test_the_loss_falls_and_the_folder_of_the_run_is_an_action_network(tmp_path,
 def test_what_cannot_be_trained_ends_in_words(tmp_path, capsys):
     assert train(tmp_path / "nothing", tmp_path / "run", "--epochs", "1") == 2
     assert "draw it with" in capsys.readouterr().err
+    assert train(tmp_path / "nothing", tmp_path / "run", "--device", "tpu") == 2
+    assert "unknown device 'tpu'" in capsys.readouterr().err
+
+
+def test_a_dry_run_decodes_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    mini_motion.make(tmp_path / "corpus", 20, workers=1)
+    monkeypatch.setattr("dataset.action_clips.VideoReader", None)
+    assert train(tmp_path / "corpus", tmp_path / "run", "--limit", "3", "--dry_run") == 0
+    assert "videos (train 3," in capsys.readouterr().err and not (tmp_path / "run").exists()
