@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from caption_corpus import make_corpus, video_name
-from launch import ROOT, launch
+from launch import ENVIRONMENT, ROOT, launch
 
 import main
 from dataset.caption_settings import parse_model_name
@@ -23,6 +23,7 @@ def without_java():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", "")
+        patch.setitem(ENVIRONMENT, "PATH", "")
         caption_tokens.java_problem.cache_clear()
         yield
     caption_tokens.java_problem.cache_clear()
