@@ -33,27 +33,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, data = parse((CaptionerArguments, DataArguments), argv, prog="main.py", description=__doc__.split("\n")[0])
 
     # Only now: torch takes seconds to import, and a misspelt flag should not wait for it.
-    from utility.distributed import start
-    from utility.engine import NonFiniteLoss, OutOfDeviceMemory
-    from utility.logs import setup_logging
+    from utility.program import run_program
 
-    dist = None
-    try:
-        if args.caption:
-            return caption(args, data.dry_run)
-        dist = start(args.device)
-        setup_logging(dist)
-        Session(args, data, dist).run()
-    except (ValueError, OSError, NonFiniteLoss, OutOfDeviceMemory) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as error:
-        print(str(error) or "stopped", file=sys.stderr)
-        return 130
-    finally:
-        if dist is not None:
-            dist.stop()
-    return 0
+    if args.caption:
+        return run_program(lambda dist: caption(args, data.dry_run), args.device)
+    return run_program(lambda dist: Session(args, data, dist).run(), args.device)
 
 
 def caption(args: CaptionerArguments, dry_run: bool = False) -> int:

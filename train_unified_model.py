@@ -32,26 +32,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
     # Only now: torch takes seconds to import, and a misspelt flag should not wait for it.
-    from utility.distributed import start
-    from utility.engine import NonFiniteLoss, OutOfDeviceMemory
-    from utility.logs import setup_logging
+    from utility.program import run_program
 
-    dist = None
-    try:
-        args = with_defaults(args)
-        dist = start(args.device)
-        setup_logging(dist)
-        Session(args, tower, dist).run()
-    except (ValueError, OSError, NonFiniteLoss, OutOfDeviceMemory) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as error:
-        print(str(error) or "stopped", file=sys.stderr)
-        return 130
-    finally:
-        if dist is not None:
-            dist.stop()
-    return 0
+    return run_program(lambda dist: Session(with_defaults(args), tower, dist).run(), args.device)
 
 
 class Session:

@@ -13,6 +13,7 @@ import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dataset.arguments import CorpusArguments, open_corpus
 from utility.arguments import parse, resolved
@@ -46,6 +47,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args, data = parse((ActionNetworkArguments, CorpusArguments), argv, description=__doc__.split("\n")[0])
 
     # Only now: torch takes seconds to import, and a misspelt flag should not wait for it.
+    from utility.program import run_program
+
+    return run_program(lambda dist: run(args, data, dist), args.device)
+
+
+def run(args: ActionNetworkArguments, data: CorpusArguments, dist: Any) -> None:
+    """Trains the network of the flags on the training split."""
     import torch
 
     from dataset.action_clips import ActionClips
@@ -53,66 +61,53 @@ def main(argv: Sequence[str] | None = None) -> int:
     from model.backbone.i3d import I3D
     from model.retrieval.action_text import ActionText
     from utility.clip_text import ClipTokenizer
-    from utility.distributed import start
-    from utility.engine import NonFiniteLoss, OutOfDeviceMemory, train
+    from utility.engine import train
     from utility.loader import BatchLoader
     from utility.logs import setup_logging
     from utility.random_state import seed_all
     from utility.schedules import warmup_cosine
 
-    dist = None
-    try:
-        dist = start(args.device)
-        setup_logging(dist, None if data.dry_run else args.output_dir)
-        corpus = open_corpus(data)
-        for line in corpus.summary():
-            log.info("%s", line)
-        if data.dry_run:
-            log.info("dry run: %s", resolved(args, data))
-            return 0
-        clips = ActionClips(corpus, corpus.ids("train"), ClipTokenizer(), args.size, max_words=args.max_words)
-        loader = BatchLoader(clips, clips.collate, args.batch_size, args.micro_batch_size, dist, args.seed)
-        log.info("%d videos, %d steps per epoch", len(clips), loader.steps_per_epoch)
-        seed_all(args.seed)
-        network = I3D(num_classes=args.embed_dim, width=args.width, pool=None)
-        text = small_config(
-            embed_dim=args.embed_dim, text_width=args.text_width, text_layers=args.text_layers,
-            text_heads=max(args.text_width // 32, 1), context_length=args.max_words,
-        )  # fmt: skip
-        model = ActionText(network, text, len(clips.words)).to(dist.device)
-        steps = args.epochs * loader.steps_per_epoch
-        optimizer = torch.optim.AdamW(parameter_groups(model, args.weight_decay), lr=args.lr, betas=(0.9, 0.98))
-        description = {
-            "width": args.width, "pool": None, "resize": args.size, "size": args.size, "num_classes": args.embed_dim,
-            "length": clips.length,
-        }  # fmt: skip
+    if not data.dry_run:
+        setup_logging(dist, args.output_dir)
+    corpus = open_corpus(data)
+    for line in corpus.summary():
+        log.info("%s", line)
+    if data.dry_run:
+        log.info("dry run: %s", resolved(args, data))
+        return
+    clips = ActionClips(corpus, corpus.ids("train"), ClipTokenizer(), args.size, max_words=args.max_words)
+    loader = BatchLoader(clips, clips.collate, args.batch_size, args.micro_batch_size, dist, args.seed)
+    log.info("%d videos, %d steps per epoch", len(clips), loader.steps_per_epoch)
+    seed_all(args.seed)
+    network = I3D(num_classes=args.embed_dim, width=args.width, pool=None)
+    text = small_config(
+        embed_dim=args.embed_dim, text_width=args.text_width, text_layers=args.text_layers,
+        text_heads=max(args.text_width // 32, 1), context_length=args.max_words,
+    )  # fmt: skip
+    model = ActionText(network, text, len(clips.words)).to(dist.device)
+    steps = args.epochs * loader.steps_per_epoch
+    optimizer = torch.optim.AdamW(parameter_groups(model, args.weight_decay), lr=args.lr, betas=(0.9, 0.98))
+    description = {
+        "width": args.width, "pool": None, "resize": args.size, "size": args.size, "num_classes": args.embed_dim,
+        "length": clips.length,
+    }  # fmt: skip
 
-        if args.precision == "auto" and dist.device.type == "cpu":
-            # The gradients of this deep network of batch norms do not survive bfloat16 on a CPU: at the start they
-            # point elsewhere, and now and then one is infinite.
-            args.precision = "fp32"
+    if args.precision == "auto" and dist.device.type == "cpu":
+        # The gradients of this deep network of batch norms do not survive bfloat16 on a CPU: at the start they
+        # point elsewhere, and now and then one is infinite.
+        args.precision = "fp32"
 
-        def loss(model, batch):
-            frames, ids, words, names = batch
-            total = model.loss_sum(frames, ids, words, args.word_weight, dist.gather, dist.rank * len(names))
-            return total, len(names), {}
+    def loss(model, batch):
+        frames, ids, words, names = batch
+        total = model.loss_sum(frames, ids, words, args.word_weight, dist.gather, dist.rank * len(names))
+        return total, len(names), {}
 
-        train(
-            model, loss, loader, optimizer, warmup_cosine(optimizer, steps, args.lr), args, dist,
-            names_of=lambda batch: batch[3], after_step=lambda m: m.clamp_logit_scale(),
-            config={"program": "action_network", "action_network": description, "corpus": corpus.name,
-                    "trained_on": clips.ids, "arguments": resolved(args, data)},
-        )  # fmt: skip
-    except (ValueError, OSError, NonFiniteLoss, OutOfDeviceMemory) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt as error:
-        print(str(error) or "stopped", file=sys.stderr)
-        return 130
-    finally:
-        if dist is not None:
-            dist.stop()
-    return 0
+    train(
+        model, loss, loader, optimizer, warmup_cosine(optimizer, steps, args.lr), args, dist,
+        names_of=lambda batch: batch[3], after_step=lambda m: m.clamp_logit_scale(),
+        config={"program": "action_network", "action_network": description, "corpus": corpus.name,
+                "trained_on": clips.ids, "arguments": resolved(args, data)},
+    )  # fmt: skip
 
 
 def parameter_groups(model, weight_decay: float) -> list[dict]:

@@ -1,0 +1,46 @@
+import errno
+
+import pytest
+
+from utility.engine import NonFiniteLoss, OutOfDeviceMemory
+from utility.program import run_program
+from utility.record_log import LogInUse
+
+
+@pytest.mark.parametrize(("result", "status"), [(None, 0), (0, 0), (1, 1)])
+def test_the_status_is_that_of_the_work(result, status):
+    assert run_program(lambda dist: result, "cpu") == status
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("a flag"), FileNotFoundError("a file"), OSError(errno.ENOSPC, "No space left on device"),
+        LogInUse("another process"), NonFiniteLoss("NaN"), OutOfDeviceMemory("a smaller batch"),
+    ],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+def test_what_the_user_can_change_is_one_line(error, capsys):
+    def work(dist):
+        raise error
+
+    assert run_program(work, "cpu") == 2
+    assert capsys.readouterr().err == f"error: {error}\n"
+
+
+def test_a_stop_says_how_to_go_on(capsys):
+    def work(dist):
+        raise KeyboardInterrupt("stopped at step 3; continues with --resume")
+
+    assert run_program(work, "cpu") == 130
+    assert "continues with --resume" in capsys.readouterr().err
+
+
+def test_mistakes_of_the_program_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_program(lambda dist: 1 // 0, "cpu")
+
+
+def test_an_unknown_device_is_a_mistake_of_the_user(capsys):
+    assert run_program(lambda dist: 0, "tpu") == 2
+    assert "unknown device 'tpu'" in capsys.readouterr().err
