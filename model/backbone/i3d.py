@@ -114,7 +114,8 @@ class I3D(nn.Module):
         in_channels: 3 for RGB, 2 for optical flow.
         dropout: before the logits, in training only.
 
-    On a CPU, `memory_format=torch.channels_last_3d` (network and clips) with bfloat16 autocast halves the time.
+    For inference on a CPU that multiplies bfloat16, `memory_format=torch.channels_last_3d` (network and clips) with
+    autocast is the fastest; gradients need float32 there.
 
     Shapes:
         clip:     [B, in_channels, T, H, W] float in [-1, 1], RGB
