@@ -75,8 +75,8 @@ def small_config(**changes) -> CLIPConfig:
 class Stem(nn.Sequential):
     """Stages of 3x3 convolutions with batch norm and ReLU: one of stride 2, and from the second stage on another one.
 
-    Batch norm, because it made the difference on MiniMotion: told the shapes directly, one small tower named 0.56 of the
-    test clips' shapes after 400 steps, and the same tower with group norm 0.20, of six (one run each).
+    Batch norm, because it made the difference on MiniMotion: told the shapes directly, a small tower named 0.56 of the
+    test clips' six shapes after 400 steps, the same tower with group norm 0.20 (one run each).
     """
 
     def __init__(self, channels: Sequence[int]):
