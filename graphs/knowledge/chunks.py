@@ -1,38 +1,25 @@
-"""Tagged words to chunks: noun groups, verbs, prepositions, and what separates clauses.
-
-The tagger reads captions as newspaper English and so takes many verbs for nouns ("a man diving in a lake", "a woman
-seasons some meat"). `repair` puts right what grammar alone decides, with a dictionary's word on what can be a verb.
-"""
+"""Tagged words to chunks: noun groups, verbs, prepositions, and what separates clauses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from graphs.knowledge.tagging import Token, can_be_verb, never_adjective
+from graphs.knowledge.tagging import Token
 
+ADJECTIVES = frozenset({"AJ0", "AJC", "AJS"})
 DETERMINERS = frozenset({"AT0", "DT0", "DPS", "DTQ", "CRD", "ORD"})
 NOUNS = frozenset({"NN0", "NN1", "NN2", "NP0"})
 PREPOSITIONS = frozenset({"PRP", "PRF", "AVP"})
 # Clauses begin behind these; "as", "while", "because" and the like are CJS.
 JOINTS = frozenset({"CJC", "CJS", "AVQ"})
 PRONOUNS = frozenset({"PNP", "PNI", "PNX", "EX0"})
-# Words that stand for a noun whatever tag they get.
-PRONOUN_WORDS = frozenset(
-    "i me you he him she her it we us they them someone somebody something anyone anybody anything everyone everybody "
-    "everything nobody nothing myself himself herself itself themselves others".split()
-)
-# Participles that have become prepositions.
-PREPOSITION_WORDS = frozenset({"including", "regarding", "concerning", "during", "according"})
-ADVERB_WORDS = frozenset({"upside", "together", "somewhere"})
 RELATIVES = frozenset({"who", "which", "that", "whom", "whose"})
 SEVERAL_WORDS = (
     ("in", "front", "of"), ("on", "top", "of"), ("in", "back", "of"), ("on", "to"), ("in", "between"), ("out", "of"),
     ("next", "to"), ("close", "to"), ("up", "to"), ("away", "from"), ("along", "with"), ("instead", "of"),
     ("inside", "of"), ("outside", "of"), ("because", "of"), ("ahead", "of"), ("together", "with"), ("due", "to"),
 )  # fmt: skip
-# "by singing" is a verb; "in swimming pools" is not.
-BEFORE_GERUNDS = frozenset({"by", "without", "while", "after", "before", "about"})
 BE = frozenset({"VBB", "VBD", "VBG", "VBI", "VBN", "VBZ"})
 AUXILIARIES = BE | {"VM0", "VHB", "VHD", "VHG", "VHI", "VHN", "VHZ", "VDB", "VDD", "VDG", "VDI", "VDN", "VDZ", "XX0"}
 ADVERBS = frozenset({"AV0", "XX0", "ITJ"})
@@ -58,94 +45,9 @@ class Chunk:
     helped: bool = False
 
 
-def repair(tokens: Sequence[Token]) -> list[Token]:
-    """The tokens with verbs that the tagger took for something else."""
-    tokens = [_closed_class(token) for token in tokens]
-    for i, (word, tag) in enumerate(tokens):
-        before, after = _tag(tokens, i - 1), _tag(tokens, i + 1)
-        if word.endswith("ing") and tag in NOUNS | {"AJ0", "PRP"} and can_be_verb(word):
-            helped = _follows_be(tokens, i)
-            # "a man diving in": after a noun, and not the first part of a compound that a verb follows
-            alone = before in NOUNS and not (after in NOUNS and _tag(tokens, i + 2) in AUXILIARIES | {"VVZ", "VVB"})
-            parallel = before == "CJC" and any(token.tag == "VVG" for token in tokens[:i])
-            joined = parallel or (before in {"CJC", "CJS"} and after in DETERMINERS)
-            gerund = i > 0 and tokens[i - 1].word in BEFORE_GERUNDS and after not in {"NN1", "NN2"} | PREPOSITIONS
-            if helped or alone or joined or gerund:
-                tokens[i] = Token(word, "VVG")
-        elif tag == "NN2" and before == "CJC" and after in DETERMINERS | PREPOSITIONS and can_be_verb(word):
-            if any(token.tag == "VVZ" for token in tokens[:i]):  # "wears a shirt and talks about"
-                tokens[i] = Token(word, "VVZ")
-        elif tag == "AJ0" and after not in NOUNS and never_adjective(word):
-            tokens[i] = Token(word, "NN1")
-        elif (
-            tag in {"AJ0", "AJC", "AJS"} and before in DETERMINERS and (after[:1] == "V" or after in {"", "PRP", "PUN"})
-        ):
-            tokens[i] = Token(word, "NN1")  # "a gamer is": what stands between article and verb is a noun
-        elif tag in {"AJ0", "VVD", "NN1"} and word.endswith("ed") and can_be_verb(word) and _follows_be(tokens, i):
-            tokens[i] = Token(word, "VVN")
-    gerunds = {i for i in range(1, len(tokens)) if tokens[i - 1].word in BEFORE_GERUNDS and tokens[i].tag == "VVG"}
-    verbs = {i for i, (_, tag) in enumerate(tokens) if tag.startswith("V")} - gerunds
-    if not any(tokens[i].tag.startswith("VV") for i in verbs):
-        _find_finite(tokens)
-    else:
-        for start, end in _clauses(tokens):
-            if verbs.isdisjoint(range(start, end)):
-                _find_finite(tokens, start, end)
-    return tokens
-
-
-def _closed_class(token: Token) -> Token:
-    if token.word in PREPOSITION_WORDS:
-        return Token(token.word, "PRP")
-    if token.word in ADVERB_WORDS:
-        return Token(token.word, "AV0")
-    if token.word in PRONOUN_WORDS and token.tag not in {"DPS"}:
-        return Token(token.word, "PNP")
-    return token
-
-
-def _tag(tokens: Sequence[Token], i: int) -> str:
+def tag_at(tokens: Sequence[Token], i: int) -> str:
+    """The tag of word i, "" where there is none."""
     return tokens[i].tag if 0 <= i < len(tokens) else ""
-
-
-def _follows_be(tokens: Sequence[Token], i: int) -> bool:
-    """Whether a form of "be", with nothing but adverbs in between, precedes word i."""
-    i -= 1
-    while i >= 0 and tokens[i].tag in ADVERBS | {"AVP"}:
-        i -= 1
-    return i >= 0 and (tokens[i].tag in BE or (tokens[i].word == "'s" and tokens[i].tag == "VBZ"))
-
-
-def _clauses(tokens: Sequence[Token]) -> list[tuple[int, int]]:
-    """Stretches between words that join clauses."""
-    cuts = [i for i, (word, tag) in enumerate(tokens) if tag in {"CJS", "PUN", "AVQ"} or word in ("and", "but", "then")]
-    edges = [-1, *cuts, len(tokens)]
-    return [(a + 1, b) for a, b in zip(edges, edges[1:], strict=False) if b > a + 1]
-
-
-def _find_finite(tokens: list[Token], start: int = 0, end: int | None = None) -> None:
-    """In a clause without a verb: the first noun behind a noun that can be its verb and agrees with it."""
-    end = len(tokens) if end is None else end
-    for i in range(start + 1, end):
-        word, tag = tokens[i]
-        before, after = tokens[i - 1].tag, _tag(tokens, i + 1) if i + 1 < end else ""
-        if tag not in NOUNS or before not in NOUNS or not can_be_verb(word):
-            continue
-        goes_on = after in DETERMINERS | PREPOSITIONS | PRONOUNS | {"AV0"}
-        goes_on = goes_on or (after in NOUNS | {"AJ0"} and tokens[start].tag in DETERMINERS)
-        plural = before in {"NN0", "NN2"} or "CJC" in (_tag(tokens, i - 2), _tag(tokens, i - 3))
-        agrees = (tag == "NN2" and before != "NN2") or (tag == "NN1" and plural)
-        behind_preposition = _behind_preposition(tokens, start, i - 1)
-        if agrees and (goes_on or not after) and after != "PRF" and not behind_preposition:
-            tokens[i] = Token(word, "VVZ" if tag == "NN2" else "VVB")
-            return
-
-
-def _behind_preposition(tokens: Sequence[Token], start: int, i: int) -> bool:
-    """Whether the noun group that ends at word i is that of a preposition, with no noun before."""
-    while i >= start and tokens[i].tag in NOUNS | DETERMINERS | {"AJ0", "AJC", "AJS", "POS"}:
-        i -= 1
-    return i >= start and tokens[i].tag in PREPOSITIONS
 
 
 def chunks(tokens: Sequence[Token]) -> list[Chunk]:
@@ -158,7 +60,7 @@ def chunks(tokens: Sequence[Token]) -> list[Chunk]:
             found.append(Chunk("preposition", tuple(t.word for t in tokens[i : i + length]), "PRP"))
             i += length
             continue
-        if tag in AUXILIARIES or (word == "'s" and tag != "POS") or (word == "'s" and _tag(tokens, i + 1) == "VVG"):
+        if tag in AUXILIARIES or (word == "'s" and tag != "POS") or (word == "'s" and tag_at(tokens, i + 1) == "VVG"):
             if tag != "XX0":
                 helped, passive = True, tag in BE or (passive and tag not in {"VM0"}) or word == "'s"
                 main = tag[:2] in ("VH", "VD") and not _verb_follows(tokens, i + 1)
@@ -234,14 +136,14 @@ def _verb_follows(tokens: Sequence[Token], i: int) -> bool:
     """Whether a verb follows, with nothing but adverbs in between."""
     while i < len(tokens) and tokens[i].tag in ADVERBS:
         i += 1
-    return _tag(tokens, i).startswith("V") and not _modifies(tokens, i)
+    return tag_at(tokens, i).startswith("V") and not _modifies(tokens, i)
 
 
 def _modifies(tokens: Sequence[Token], i: int) -> int:
     """A participle between determiner and noun ("a flying bird"): the place behind it, else 0."""
-    before, tag = _tag(tokens, i - 1), tokens[i].tag
+    before, tag = tag_at(tokens, i - 1), tokens[i].tag
     allowed = DETERMINERS | {"AJ0"} | (PREPOSITIONS if tag == "VVN" else set())  # "by cutting onions" is a verb
-    return i + 1 if tag in {"VVG", "VVN"} and before in allowed and _tag(tokens, i + 1) in NOUNS | {"AJ0"} else 0
+    return i + 1 if tag in {"VVG", "VVN"} and before in allowed and tag_at(tokens, i + 1) in NOUNS | {"AJ0"} else 0
 
 
 def _relates(tokens: Sequence[Token], i: int) -> bool:
@@ -253,9 +155,9 @@ def _form(tag: str, helped: bool, passive: bool, found: Sequence[Chunk]) -> str:
     if found and found[-1].kind == "to":
         return "infinitive"
     last = next((chunk for chunk in reversed(found) if chunk.kind == "verb"), None)
-    if tag in {"VVB", "VVI"} and not helped and last is not None and last.tag == "infinitive":
-        if found[-1].kind == "joint" and found[-1].words[0] in ("and", "or"):
-            return "infinitive"  # "how to clean and maintain"
+    joined = bool(found) and found[-1].words in (("and",), ("or",))
+    if joined and tag in {"VVB", "VVI"} and not helped and last is not None and last.tag == "infinitive":
+        return "infinitive"  # "how to clean and maintain"
     if tag == "VVG":
         return "ing"
     if passive:
@@ -272,7 +174,7 @@ def _noun_group(tokens: Sequence[Token], i: int) -> tuple[Chunk | None, int]:
     tag = ""
     while i < len(tokens):
         word, here = tokens[i]
-        if here in DETERMINERS and nouns and _tag(tokens, i - 1) != "POS" and here != "CRD":
+        if here in DETERMINERS and nouns and tag_at(tokens, i - 1) != "POS" and here != "CRD":
             break  # "on a cold morning the sun": another group
         if here in DETERMINERS or (word == "'s" and here == "POS"):
             determined = determined or not nouns
@@ -280,12 +182,12 @@ def _noun_group(tokens: Sequence[Token], i: int) -> tuple[Chunk | None, int]:
             nouns.append(word)
             tag = here
         elif here in {"AJ0", "AJC", "AJS", "AV0"}:
-            following = _tag(tokens, i + 1)
+            following = tag_at(tokens, i + 1)
             if nouns or following not in NOUNS | DETERMINERS | {"AJ0", "AJC", "AJS", "VVG", "VVN", "AV0", "CJC"}:
                 break
         elif here in {"VVG", "VVN"} and not nouns and _modifies(tokens, i):
             pass
-        elif here == "CJC" and not nouns and _tag(tokens, i - 1) in {"AJ0"} and _tag(tokens, i + 1) in {"AJ0"}:
+        elif here == "CJC" and not nouns and tag_at(tokens, i - 1) in {"AJ0"} and tag_at(tokens, i + 1) in {"AJ0"}:
             pass  # "a black and white dog"
         else:
             break

@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from graphs.knowledge.chunks import Chunk
-from graphs.knowledge.tagging import verb
+from graphs.knowledge.tagging import verb, word_set
 
 NO_RELATION = frozenset({"be", "have", "do", "get", "can", "will", "let"})
 # "a clip of a man dancing": what is shown, not the clip, dances.
-DEPICTIONS = frozenset(
+DEPICTIONS = word_set(
     "clip video footage film movie picture image photo photograph scene shot view close-up closeup animation cartoon "
     "advertisement ad advert commercial documentary series compilation recording slideshow screenshot trailer "
-    "demonstration tutorial show display montage example".split()
+    "demonstration tutorial show display montage example"
 )
 # "a man watches a woman dancing": what follows the object is the object's doing.
-PERCEPTIONS = frozenset("see watch show film record hear notice feature depict view picture display find".split())
+PERCEPTIONS = word_set("see watch show film record hear notice feature depict view picture display find")
 
 
 class Clause(NamedTuple):

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from graphs.knowledge.chunks import chunks, repair
+from graphs.knowledge.chunks import chunks
 from graphs.knowledge.clauses import clauses
+from graphs.knowledge.repair import repair
 from graphs.knowledge.tagging import Tagger
 
 VERB, WITH_PREPOSITION = RELATION_STYLES = ("verb", "verb+preposition")

@@ -17,6 +17,11 @@ LOOSE_S = re.compile(r"(?<=\w) s(?= |$)")
 PUNCTUATION = frozenset(".,;:!?")
 
 
+def word_set(text: str) -> frozenset[str]:
+    """The words of a text."""
+    return frozenset(text.split())
+
+
 class Token(NamedTuple):
     """A word in lower case and its tag; "PUN" for punctuation."""
 

@@ -65,7 +65,7 @@ def test_a_damaged_line_is_named(tmp_path):
         file.write('{"video": ')
     with pytest.raises(ValueError, match="line 5"):
         list(read_triples(tmp_path / "t.jsonl"))
-    with pytest.raises(FileNotFoundError, match="graphs.knowledge.triples"):
+    with pytest.raises(FileNotFoundError, match=r"graphs\.knowledge\.triples"):
         list(read_triples(tmp_path / "absent.jsonl"))
 
 
