@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -66,24 +65,19 @@ class HantaExtractor:
         return list(triples)
 
 
+# A further extractor is a class that takes the relation style, entered here.
 EXTRACTORS: dict[str, Callable[[str], Extractor]] = {"hanta": HantaExtractor}
 
 
 def load_extractor(name: str, relation_style: str = VERB) -> Extractor:
-    """The extractor of that name, or `MODULE:CLASS`, a class of one's own that takes the relation style.
+    """The extractor of that name.
 
     Raises:
-        ValueError: unknown name, or no such module or class.
+        ValueError: unknown name.
     """
-    if name in EXTRACTORS:
-        return EXTRACTORS[name](relation_style)
-    module, separator, attribute = name.partition(":")
-    if not separator:
-        raise ValueError(f"Unknown extractor ({name}). Known are {', '.join(EXTRACTORS)}, or MODULE:CLASS of your own.")
-    try:
-        return getattr(importlib.import_module(module), attribute)(relation_style)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"--extractor {name}: {error}") from error
+    if name not in EXTRACTORS:
+        raise ValueError(f"Unknown extractor ({name}). Known are {', '.join(EXTRACTORS)}.")
+    return EXTRACTORS[name](relation_style)
 
 
 def read_labelled(path: Path | str) -> list[dict[str, Any]]:

@@ -27,7 +27,7 @@ from utility.arguments import parse
 class TripleArguments(KnowledgeArguments):
     """How captions are read."""
 
-    extractor: str = flag("hanta", "hanta (tags and rules, offline), or MODULE:CLASS of your own")
+    extractor: str = flag("hanta", "how captions are read: hanta (tags and rules, offline)")
     relation_style: Literal["verb", "verb+preposition"] = flag("verb", "verb: talk; verb+preposition: talk on")
     evaluate: str | None = flag(None, "only score the extractor on this JSON file of labelled captions, as JSON")
     say: str | None = flag(None, "only print the triples of this caption")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from graphs.knowledge.extraction import HantaExtractor, Triple, evaluate, load_extractor, read_labelled
+from graphs.knowledge.extraction import EXTRACTORS, HantaExtractor, Triple, evaluate, read_labelled
 from graphs.knowledge.triples import main
 
 # (caption, triples as "head relation tail" with "_" for blanks; the relation with "+" before its preposition)
@@ -99,12 +99,12 @@ def test_scores_count_whole_triples():
     assert scores["mistakes"][0] == {"caption": "one", "missed": [("e", "f", "g")], "invented": []}
 
 
-def test_an_extractor_of_ones_own():
-    assert load_extractor("test_extraction:Fixed").extract("one") == [("a", "b", "c")]
-    with pytest.raises(ValueError, match="Known are hanta"):
-        load_extractor("corenlp")
-    with pytest.raises(ValueError, match="no_such_module"):
-        load_extractor("no_such_module:X")
+def test_another_extractor_fills_the_interface(monkeypatch, capsys):
+    monkeypatch.setitem(EXTRACTORS, "fixed", Fixed)
+    assert main(["--say", "one", "--extractor", "fixed"]) == 0
+    assert capsys.readouterr().out == "a\tb\tc\n"
+    assert main(["--say", "one", "--extractor", "corenlp"]) == 2
+    assert "Known are hanta, fixed" in capsys.readouterr().err
 
 
 def test_program_scores_a_file(tmp_path, capsys):
