@@ -46,6 +46,7 @@ class Tokens:
         frames: [B * K, n, D], ordered class tokens | prompts | patches (a text tower: one row per text)
         video:  [B, g, D], tokens that see every row of their video, or None
         size:   [B * K, n], how many patches each frame token stands for, or None when all are 1
+        present: [B, K] bool, rows that video tokens may look at, or None for all
         end:    [B * K], position of the end token (text towers)
         bias:   added to the scores of frame tokens, broadcasts to [B * K, h, n, n]; whoever adds tokens extends it
     """
@@ -56,6 +57,9 @@ class Tokens:
     prompts: int = 0
     video: Tensor | None = None
     size: Tensor | None = None
+    size_bias: bool = True
+    """Whether log(size) is added to the scores of a token as a key."""
+    present: Tensor | None = None
     end: Tensor | None = None
     bias: Tensor | None = None
     shared: dict[str, Tensor] = field(default_factory=dict)
@@ -72,10 +76,7 @@ class Tokens:
 
 
 class Attention(nn.Module):
-    """Multi-head attention with the parameter names of `torch.nn.MultiheadAttention`.
-
-    `low_rank`, when set, is a module that returns an addition [3D, D] to the packed projection.
-    """
+    """Multi-head attention with the parameter names of `torch.nn.MultiheadAttention`."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
@@ -85,16 +86,18 @@ class Attention(nn.Module):
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
-        self.low_rank: nn.Module | None = None
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
+    def packed(self, x: Tensor, rows: slice) -> Tensor:
+        """Those rows of the packed query, key and value projection: [N, n, D] to [N, n, number of rows]."""
+        return F.linear(x, self.in_proj_weight[rows], self.in_proj_bias[rows])
+
     def project(self, x: Tensor, parts: str = "qkv") -> tuple[Tensor, ...]:
         """Queries, keys, values, each [N, h, n, d], of the normed tokens x [N, n, D]; `parts` is "qkv", "q" or "kv"."""
-        weight = self.in_proj_weight if self.low_rank is None else self.in_proj_weight + self.low_rank()
-        width = weight.shape[1]
+        width = x.shape[-1]
         rows = {"qkv": slice(None), "q": slice(0, width), "kv": slice(width, None)}[parts]
-        projected = F.linear(x, weight[rows], self.in_proj_bias[rows])
+        projected = self.packed(x, rows)
         heads = projected.unflatten(-1, (len(parts), self.heads, -1)).movedim(-3, 0).transpose(-3, -2)
         return heads.unbind(0)
 
@@ -110,11 +113,13 @@ class Attention(nn.Module):
 
 
 class MLP(nn.Module):
-    def __init__(self, width: int, hidden: int, activation: str):
+    """Two layers; the output is as wide as the input unless `out` says otherwise."""
+
+    def __init__(self, width: int, hidden: int, activation: str, out: int | None = None):
         super().__init__()
         self.c_fc = nn.Linear(width, hidden)
         self.gelu = ACTIVATIONS[activation]()
-        self.c_proj = nn.Linear(hidden, width)
+        self.c_proj = nn.Linear(hidden, out or width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.c_proj(self.gelu(self.c_fc(x)))
@@ -123,7 +128,8 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """Pre-norm block: x + attention(norm(x)), then x + mlp(norm(x)) [+ side(x)].
 
-    `side` is an optional branch parallel to the MLP that reads the stream itself.
+    The side branch is optional, parallel to the MLP, and reads the stream itself. It is the attribute `LoRA`, because
+    STOP's checkpoints call theirs so; a low-rank addition is something else (`model.prompts.lora`).
     """
 
     def __init__(self, width: int, heads: int, hidden: int, activation: str = "quick_gelu", eps: float = 1e-5):
@@ -132,7 +138,7 @@ class Block(nn.Module):
         self.ln_1 = LayerNorm(width, eps=eps)
         self.mlp = MLP(width, hidden, activation)
         self.ln_2 = LayerNorm(width, eps=eps)
-        self.side: nn.Module | None = None
+        self.LoRA: nn.Module | None = None
 
     def attend(
         self, q: Tensor, kv: Tensor | None = None, bias: Tensor | None = None, causal: bool = False
@@ -175,7 +181,7 @@ class Block(nn.Module):
     def feed_forward(self, x: Tensor) -> Tensor:
         """x plus its MLP and, when there is one, the side branch; [N, n, D]."""
         out = x + self.mlp(self.ln_2(x))
-        return out if self.side is None else out + self.side(x)
+        return out if self.LoRA is None else out + self.LoRA(x)
 
 
 class Transformer(nn.Module):
@@ -199,9 +205,9 @@ class Transformer(nn.Module):
             nn.init.normal_(block.mlp.c_fc.weight, std=(2 * self.width) ** -0.5)
             nn.init.normal_(block.mlp.c_proj.weight, std=self.width**-0.5 * (2 * layers) ** -0.5)
 
-    def forward(self, tokens: Tokens, prompts: Sequence = (), causal: bool = False) -> Tokens:
-        """All blocks. `causal` and `tokens.bias` are for rows without video tokens."""
-        for layer, block in enumerate(self.resblocks):
+    def forward(self, tokens: Tokens, prompts: Sequence = (), causal: bool = False, depth: int | None = None) -> Tokens:
+        """All blocks, or the first `depth`. `causal` and `tokens.bias` are for rows without video tokens."""
+        for layer, block in enumerate(self.resblocks[:depth]):
             for prompt in prompts:
                 tokens = prompt.before(layer, tokens)
             tokens, keys = self._attend(block, tokens, causal)
@@ -215,7 +221,7 @@ class Transformer(nn.Module):
 
     @staticmethod
     def _attend(block: Block, tokens: Tokens, causal: bool) -> tuple[Tokens, Tensor]:
-        size = None if tokens.size is None else tokens.size.log()
+        size = None if tokens.size is None or not tokens.size_bias else tokens.size.log()
         if tokens.video is None:
             bias = tokens.bias
             if size is not None:
@@ -229,5 +235,10 @@ class Transformer(nn.Module):
             extra = tokens.video.shape[1]
             frame_bias = F.pad(size, (extra, 0))[:, None, None]
             video_bias = F.pad(size.reshape(tokens.videos, -1), (extra, 0))[:, None, None]
+        if tokens.present is not None:
+            absent = ~tokens.present.repeat_interleave(tokens.frames.shape[1], 1)
+            absent = F.pad(absent, (tokens.video.shape[1], 0))[:, None, None]
+            video_bias = torch.zeros_like(absent, dtype=tokens.frames.dtype) if video_bias is None else video_bias
+            video_bias = video_bias.masked_fill(absent, float("-inf"))
         frames, video, keys = block.attend_video(tokens.frames, tokens.video, frame_bias, video_bias)
         return tokens.replace(frames=frames, video=video), keys

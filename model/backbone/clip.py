@@ -207,14 +207,15 @@ class TextTower(nn.Module):
         causal: bool = True,
         final_norm: bool = True,
         bias: Tensor | None = None,
+        depth: int | None = None,
     ) -> Tensor:
-        """Feature at the end token of every text, not normalised.
+        """Feature at the end token of every text, not normalised; `depth`: after so many blocks instead of all.
 
         Shapes:
             ids: [B, L]; bias: added to the attention scores, broadcasts to [B, h, L, L]
             returns [B, E]
         """
-        tokens = self.transformer(self.embed_text(ids, prompts, bias), prompts, causal)
+        tokens = self.transformer(self.embed_text(ids, prompts, bias), prompts, causal, depth)
         rows = torch.arange(tokens.frames.shape[0], device=tokens.frames.device)
         return self.project_text(tokens.frames[rows, tokens.end], final_norm)
 

@@ -94,7 +94,7 @@ class CLIP4Clip(nn.Module):
 
     def encode_text(self, ids: Tensor, chunk: int = 0) -> Tensor:
         """Text features [A, E] of ids [A, L], not normalised; `chunk` as in `encode_video`."""
-        return self._in_chunks(self.clip.encode_text, ids, chunk)
+        return self._in_chunks(self.clip.encode_text, chunk, ids)
 
     def encode_video(self, frames: Tensor, mask: Tensor | None = None, chunk: int = 0) -> Tensor:
         """Frame features, neither normalised nor passed through the header; masked frames give zeros.
@@ -106,7 +106,7 @@ class CLIP4Clip(nn.Module):
         Shapes:
             frames: [B, T, 3, R, R]; mask: [B, T]; returns [B, T, E]
         """
-        features = self._in_chunks(self._encode_frames, frames, chunk)
+        features = self._in_chunks(self._encode_frames, chunk, frames)
         return features if mask is None else features * mask[..., None].to(features.dtype)
 
     def _encode_frames(self, frames: Tensor) -> Tensor:
@@ -114,12 +114,13 @@ class CLIP4Clip(nn.Module):
         return features.unflatten(0, frames.shape[:2])
 
     @staticmethod
-    def _in_chunks(encode, inputs: Tensor, chunk: int) -> Tensor:
-        if not chunk or chunk >= inputs.shape[0]:
-            return encode(inputs)
+    def _in_chunks(encode, chunk: int, *inputs: Tensor) -> Tensor:
+        if not chunk or chunk >= inputs[0].shape[0]:
+            return encode(*inputs)
+        parts = zip(*(tensor.split(chunk) for tensor in inputs), strict=True)
         if not torch.is_grad_enabled():
-            return torch.cat([encode(part) for part in inputs.split(chunk)])
-        return torch.cat([checkpoint(encode, part, use_reentrant=False) for part in inputs.split(chunk)])
+            return torch.cat([encode(*part) for part in parts])
+        return torch.cat([checkpoint(encode, *part, use_reentrant=False) for part in parts])
 
     def pool(self, frames: Tensor, mask: Tensor) -> Tensor:
         """One unit vector per video: header, each frame to unit length, mean over frames present, unit length.
@@ -198,6 +199,23 @@ class CLIP4Clip(nn.Module):
             text, video = normalize(at_least_float32(text), dim=-1), self.pool(frames, mask)
             rows, columns = self._cosines(text, gather(video)), self._cosines(video, gather(text))
         return symmetric_cross_entropy_sum(rows, columns, rank * count), rows
+
+    def encode_image(self, pixels: Tensor) -> Tensor:
+        """Features of pictures [N, 3, R, R] by themselves, not normalised: [N, E]."""
+        return self.clip.encode_image(pixels)
+
+    def is_new(self, name: str) -> bool:
+        """Whether a parameter belongs to the method, not to CLIP."""
+        return not name.startswith("clip.")
+
+    def is_computed(self, name: str) -> bool:
+        """Whether a parameter takes part in the similarity; one that does not has no gradient."""
+        unused = {
+            "frame_position_embeddings.weight": self.header == "seqLSTM",
+            "clip.logit_scale": self.header == "tightTransf",
+            "clip.visual.conv1.weight": self.clip.config.linear_patch == "3d",
+        }
+        return not unused.get(name, False)
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:
