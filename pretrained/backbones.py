@@ -13,8 +13,12 @@ import torch
 from torch import Tensor
 
 from model.backbone.clip import CLIP, CLIPConfig, config_of
+from model.prompts.lora import fold_lora
+from model.retrieval.methods import build_method
+from model.retrieval.prompted import PromptedRetrieval
 from pretrained import zoo
 from pretrained.clip_weights import ClipWeights, read_weights
+from pretrained.retrieval_weights import load_retrieval, recognise, settings_of
 from utility.checkpoint import file_hash, is_checkpoint, load_checkpoint, load_tensors, tensors_hash
 from utility.clip_text import ClipTokenizer
 
@@ -27,6 +31,10 @@ class Backbone:
     """A CLIP in eval mode and what its pictures must look like.
 
     Attributes:
+        model: its `encode_image` takes every picture, a whole frame or a tile, by itself. That of a retrieval method
+            with prompts or merging takes it for a video of one frame: prompts are computed from it and its tokens are
+            merged, nothing is joined, and the feature is the one that the method compares with texts. So a feature
+            depends neither on the other frames that were sampled nor on the batch.
         name: of the weights, for messages.
         tag: the same, usable as a folder name: features of different backbones live side by side.
         resolution: edge of its pictures in pixels.
@@ -37,7 +45,7 @@ class Backbone:
         left_out: tensors of the file that are no part of a CLIP.
     """
 
-    model: CLIP
+    model: CLIP | PromptedRetrieval
     name: str
     tag: str
     resolution: int
@@ -47,6 +55,16 @@ class Backbone:
     trained_on: list[str] | None = None
     corpus: str | None = None
     left_out: tuple[str, ...] = ()
+
+    @property
+    def clip(self) -> CLIP:
+        """The CLIP inside: without prompts and merging, its low-rank additions folded in."""
+        if isinstance(self.model, CLIP):
+            return self.model
+        plain = CLIP(self.model.config)
+        own = plain.state_dict()
+        plain.load_state_dict({k: v for k, v in self.model.clip.state_dict().items() if k in own})
+        return plain.eval().to(next(self.model.parameters()).device)
 
     def tokenizer(self, texts: Sequence[str], context: int | None = None) -> Tensor:
         """Ids [B, context] of texts; by default as long as the text tower allows."""
@@ -65,7 +83,8 @@ def load_backbone(spec: str | Path, device: str | torch.device = "cpu") -> Backb
         spec: one of
             a name of `pretrained.zoo` (`ViT-B-32-quickgelu`, the published `ViT-B/32`), its file in `pretrained/`;
             a checkpoint folder of ours (a run's folder means its `best`);
-            a Hugging Face CLIP folder; an OpenAI `.pt`; a CLIP4Clip `pytorch_model.bin.N`;
+            a Hugging Face CLIP folder; an OpenAI `.pt`; a CLIP4Clip `pytorch_model.bin.N`; a STOP `ckpt.pth.tar`; a
+            checkpoint of TempMe;
             `ARCHITECTURE:FILE`, for open_clip files, which do not tell their activation.
 
     Raises:
@@ -170,8 +189,12 @@ def _from_checkpoint(folder: Path) -> Backbone:
     described = checkpoint.config[CONFIG_KEY]
     config = CLIPConfig(**described["clip"])
     prefixed = {k.removeprefix("clip."): v for k, v in checkpoint.tensors.items() if k.startswith("clip.")}
-    model = CLIP(config)
-    load_tensors(model, prefixed or checkpoint.tensors, str(folder))
+    if prefixed and recognise(checkpoint.tensors) != "clip4clip":
+        method, settings = checkpoint.config["method"], checkpoint.config.get("method_settings")
+        model = _prompted(config, prefixed, str(folder), method, settings)
+    else:
+        model = CLIP(config)
+        load_tensors(model, prefixed or checkpoint.tensors, str(folder))
     name = _own_name(folder, described)
     return Backbone(
         model=model,
@@ -187,6 +210,21 @@ def _from_checkpoint(folder: Path) -> Backbone:
     )
 
 
+def _prompted(
+    config: CLIPConfig,
+    tensors: Mapping[str, Tensor],
+    source: str,
+    method: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> PromptedRetrieval:
+    """A method with prompts or merging around its CLIP, additions folded; what is not given, shapes tell."""
+    named = {f"clip.{name}": tensor for name, tensor in tensors.items()}
+    model = build_method(method or recognise(named), CLIP(config), settings_of(named) | dict(settings or {}))
+    load_retrieval(model, named, source)
+    fold_lora(model)
+    return model
+
+
 def _from_weights(path: Path, name: str, architecture: str | None = None, record: zoo.Record | None = None) -> Backbone:
     if record is not None and (record.file == path.name) and record.size not in (None, path.stat().st_size):
         raise ValueError(
@@ -195,8 +233,12 @@ def _from_weights(path: Path, name: str, architecture: str | None = None, record
         )
     weights = read_weights(path)
     activation = _activation(weights, path, architecture)
-    model = CLIP(config_of(weights.tensors, activation, **(weights.heads or _heads(architecture))))
-    load_tensors(model, weights.tensors, str(path))
+    config = config_of(weights.tensors, activation, **(weights.heads or _heads(architecture)))
+    if any("prompt_embeddings" in name or "TVPt_" in name for name in weights.tensors):
+        model = _prompted(config, weights.tensors, str(path))
+    else:
+        model = CLIP(config)
+        load_tensors(model, weights.tensors, str(path))
     return Backbone(
         model=model,
         name=name,

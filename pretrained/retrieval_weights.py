@@ -72,8 +72,8 @@ def recognise(tensors: Mapping[str, Tensor]) -> str:
 def settings_of(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     """Settings of a checkpoint as far as shapes tell; what they do not tell keeps its published default.
 
-    Not told: text prompts of STOP (8), frames of linear prompts, what TempMe merges and, beyond the joining layers
-    with positions, joins: its clips are taken to be one at the end.
+    Not told: text prompts of STOP (8), frames of linear prompts, how much TempMe merges, and where it joins clips if
+    they have no positions. With positions, clips are taken to be one at the end.
     """
     width = tensors["clip.visual.conv1.weight"].shape[0]
     found: dict[str, Any] = {"adapter": any(".LoRA.0." in name for name in tensors)}

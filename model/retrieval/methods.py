@@ -17,6 +17,9 @@ Every method has the interface of `CLIP4Clip`:
 | `is_new(name)` | whether a parameter is one that the method adds to CLIP |
 | `is_computed(name)` | whether a parameter takes part in the computation; others must not be in the optimiser |
 
+A checkpoint's config names the method (`method`) and its settings (`method_settings`, `dataclasses.asdict`), from which
+`build_method` makes it again.
+
 Frames that a mask hides have no influence. TempMe and everything that merges reads T frames: where the mask hides some
 of them, those present are repeated in their place.
 """

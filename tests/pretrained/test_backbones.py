@@ -1,14 +1,18 @@
 """Every place from which a backbone may come, with weights that the tests make."""
 
 import json
+from dataclasses import asdict
 
 import pytest
 import torch
 
 from model import CLIP4Clip
 from model.backbone.clip import CLIP, CLIPConfig, small_config
+from model.retrieval.methods import build_method
+from model.retrieval.settings import MethodSettings
 from pretrained import zoo
 from pretrained.backbones import backbone_tag, describe, load_backbone
+from pretrained.retrieval_weights import export_published
 from utility.checkpoint import save_checkpoint
 
 TINY = CLIPConfig(
@@ -208,3 +212,33 @@ def test_what_is_no_clip_is_named(tmp_path, clip):
     torch.save({"x": torch.ones(1)}, tmp_path / "bert" / "pytorch_model.bin")
     with pytest.raises(ValueError, match="holds a bert, not a clip"):
         load_backbone(tmp_path / "bert")
+
+
+@pytest.mark.parametrize("method", ["clip4clip", "stop", "tempme", "unified"])
+def test_a_run_of_any_method_sees_pictures_by_themselves(clip, tmp_path, method):
+    settings = MethodSettings(max_frames=4, lora_dim=2, local_each_frame_prompt_length=3)
+    model = build_method(method, clip, settings).eval()
+    for name, parameter in model.named_parameters():
+        if model.is_new(name):
+            torch.nn.init.normal_(parameter, std=0.2)
+    described = {"backbone": describe(TINY, "own", zoo.CLIP_MEAN, zoo.CLIP_STD)}
+    described |= {"method": method, "method_settings": asdict(settings)}
+    save_checkpoint(tmp_path / "run" / "best", tensors=model.state_dict(), config=described)
+    backbone = load_backbone(tmp_path / "run")
+    assert backbone.tag == "own" and backbone.left_out == () and not backbone.model.training
+    frames = backbone.model.encode_image(pictures())
+    expected = model.encode_image(pictures())
+    torch.testing.assert_close(frames, expected, rtol=1e-4, atol=1e-5)
+    # A tile among others and a frame alone have the same feature: each is a video of its own.
+    torch.testing.assert_close(frames[1:], backbone.model.encode_image(pictures()[1:]), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.encode_text(IDS), backbone.model.encode_text(IDS), rtol=1e-4, atol=1e-5)
+    assert type(backbone.clip) is CLIP and backbone.clip.config == TINY
+
+
+def test_published_checkpoints_of_other_methods_are_backbones_too(clip, tmp_path):
+    for method, name in (("stop", "ckpt.pth.tar"), ("tempme", "best.pth")):
+        model = build_method(method, CLIP(TINY), {"max_frames": 4}).eval()
+        export_published(tmp_path / name, method, model)
+        backbone = load_backbone(tmp_path / name)
+        expected = model.encode_image(pictures())
+        torch.testing.assert_close(backbone.model.encode_image(pictures()), expected, rtol=1e-4, atol=1e-5)
