@@ -118,6 +118,7 @@ class Session:
             self.max_words = args.max_words or 20
             self.vocabulary = Vocabulary.build(texts, args.min_count, self.max_words)
             config = self.new_config(train.widths)
+            self.relations = self.relation_table()
         else:
             self.vocabulary = Vocabulary.from_list(self.stored.vocabulary)
             self.max_words = args.max_words or self.stored.config["max_words"]
@@ -158,6 +159,14 @@ class Session:
             # Tiles have a place; detected objects come in the order of their scores.
             **({} if args.model_size == "published" else {"node_positions": self.features_name.startswith("GBased")}),
         )
+
+    def relation_table(self) -> Any:
+        """The table of entities and triples behind the rel features; None without such features, or of foreign ones."""
+        if "rel" not in self.files.stores:
+            return None
+        from graphs.knowledge.relation_table import table_of
+
+        return table_of(self.files.stores["rel"])
 
     def train(self, model: Any, features: Any) -> None:
         import torch
@@ -203,10 +212,12 @@ class Session:
             model, loss, loader, optimizer, linear(optimizer, total, args.warmup), settings, self.dist, evaluate,
             names_of=lambda batch: [batch.names[i] for i in batch.caption_video.tolist()],
             config=self.checkpoint_config(model), vocabulary=self.vocabulary.to_list(),
+            tables=self.relations and self.relations.tensors(),
         )  # fmt: skip
 
     def checkpoint_config(self, model: Any) -> dict[str, Any]:
         return {
+            **({} if self.relations is None else {"relations": self.relations.description()}),
             "program": "captioner",
             "model_name": self.args.model_name,
             "corpus": self.corpus.name,

@@ -67,12 +67,14 @@ class CaptionFeatures:
             )
 
     def overlap_notes(self, corpus: Corpus) -> list[str]:
-        """A sentence for every network behind the features that saw videos of the test split."""
+        """A sentence for every network (or knowledge graph) behind the features that saw videos of the test split."""
         settings = self.graphs.settings
         hashes = {
             kind: settings.get(part, {}).get(kind, {}).get("hash")
             for kind, part in (("backbone", "nodes"), ("action_network", "actions"))
         }
+        if "rel" in self.stores:
+            hashes["knowledge_graph"] = self.stores["rel"].settings.get("graph")
         return overlap_notes(self.graphs.path.parent, corpus, hashes)
 
     def weights(self, **given: str | None) -> dict[str, str]:

@@ -18,6 +18,7 @@ from dataset.corpus import find_videos
 from extractors.action_features import ActionVectors
 from extractors.base import Extractor, Sampling, extract_file
 from extractors.clip_features import GridNodes
+from extractors.file_relations import ROW_ARRAYS, FileRelations
 from graphs.captions import decoder
 from graphs.parts import graph_part, spatial_part, temporal_part
 from model.captioner import Captioner, CaptionerConfig
@@ -84,7 +85,7 @@ class FileCaptioner:
             raise ValueError(f"{checkpoint} is not a checkpoint of a captioner")
         self.config = stored.config
         config = CaptionerConfig.from_dict(stored.config["captioner"] | ({"compat": tuple(compat)} if compat else {}))
-        if config.mode != "grid":
+        if config.mode not in ("grid", "grid-rel"):
             raise ValueError(
                 f"{checkpoint} is a {stored.config['model_name']} captioner: beside the graph it reads features that a "
                 "single file does not have. Extract them for the folder and use --do_eval"
@@ -93,6 +94,9 @@ class FileCaptioner:
         settings = stored.config["features"]["settings"]
         self.sampling = Sampling(**_sampling(settings["nodes"]))
         self.extractors = self._extractors(settings, stored.config.get("weights", {}), backbone, action_network)
+        self.relations = None
+        if config.mode == "grid-rel":
+            self.relations = FileRelations(stored, self.extractors[0].backbone, self.device)
         self._check_settings(settings)
         model = Captioner(config).to(self.device)
         load_tensors(model, stored.tensors, str(checkpoint))
@@ -102,25 +106,27 @@ class FileCaptioner:
         """The caption of a video file, or why it has none."""
         start = time.perf_counter()
         try:
-            graph = self.graph(path)
+            arrays = self.arrays(path)
         except VideoError as error:
             return FileCaption(str(path), None, time.perf_counter() - start, error.stage, error.cause)
         batch = {}
-        for name in GRAPH_ARRAYS:
-            value = torch.from_numpy(np.ascontiguousarray(graph[name]))[None].to(self.device)
+        for name in (*GRAPH_ARRAYS, *(() if self.relations is None else ROW_ARRAYS)):
+            value = torch.from_numpy(np.ascontiguousarray(arrays[name]))[None].to(self.device)
             batch[name] = value if value.dtype == torch.bool else value.float()
         (words,) = self._decode(batch)
         return FileCaption(str(path), self.vocabulary.decode(words), time.perf_counter() - start)
 
-    def graph(self, path: Path | str) -> dict[str, np.ndarray]:
-        """The compact action graph of a file, rounded as the feature files round it.
+    def arrays(self, path: Path | str) -> dict[str, np.ndarray]:
+        """What the captioner reads of a file: its compact action graph, and relation rows where it was trained on them.
 
         Raises:
             VideoError: the video cannot be read or sampled.
         """
-        features = extract_file(path, self.extractors, self.sampling)
+        frames = [] if self.relations is None else [self.relations.frames]
+        features = extract_file(path, [*self.extractors, *frames], self.sampling)
         nodes, actions = (_as_stored(features[extractor.feature]) for extractor in self.extractors)
-        return graph_part(nodes, spatial_part(nodes, actions), temporal_part(nodes, self.device))
+        graph = graph_part(nodes, spatial_part(nodes, actions), temporal_part(nodes, self.device))
+        return graph if self.relations is None else graph | self.relations.arrays(features["theta2"])
 
     def _extractors(
         self, settings: dict[str, Any], weights: dict[str, Any], backbone: str | None, action_network: str | None
@@ -174,8 +180,11 @@ class FileCaptioner:
         return network
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
-        for extractor, part in zip(self.extractors, ("nodes", "actions"), strict=True):
-            was = flatten(settings[part])
+        made = list(zip(self.extractors, ("nodes", "actions"), (settings["nodes"], settings["actions"]), strict=True))
+        if self.relations is not None:
+            made.append((self.relations.frames, "whole frames", self.relations.settings))
+        for extractor, part, trained in made:
+            was = flatten(trained)
             now = flatten({**self.sampling.settings(), **extractor.settings})
             changed = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key) and key not in FREE_SETTINGS]
             if changed:

@@ -5,6 +5,7 @@
 | `model.safetensors` | the model's tensors |
 | `config.json` | what is needed to build and use the model by itself |
 | `vocabulary.json` | list of words, if the model has one |
+| `tables.safetensors` | tensors that the model needs beside its weights, if any |
 | `training.pt` | optimiser, schedule, counters, random states: tensors and plain types, read with `weights_only=True` |
 | `metrics.json` | scores and their history |
 """
@@ -27,8 +28,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-MODEL, CONFIG, VOCABULARY, TRAINING, METRICS = (
-    "model.safetensors", "config.json", "vocabulary.json", "training.pt", "metrics.json",
+MODEL, CONFIG, VOCABULARY, TABLES, TRAINING, METRICS = (
+    "model.safetensors", "config.json", "vocabulary.json", "tables.safetensors", "training.pt", "metrics.json",
 )  # fmt: skip
 # Wrappers that training puts around a model, visible as prefixes of its keys.
 PREFIXES = ("module.", "_orig_mod.")
@@ -43,6 +44,7 @@ class Checkpoint:
     training: dict[str, Any] | None
     vocabulary: list[str] | None
     metrics: dict[str, Any] | None
+    tables: dict[str, Tensor] | None = None
 
 
 def save_checkpoint(
@@ -53,6 +55,7 @@ def save_checkpoint(
     training: Mapping[str, Any] | None = None,
     vocabulary: list[str] | None = None,
     metrics: Mapping[str, Any] | None = None,
+    tables: Mapping[str, Tensor] | None = None,
 ) -> None:
     """Writes a checkpoint folder, replacing one of that name only when the new one is on disk.
 
@@ -68,6 +71,8 @@ def save_checkpoint(
         _write_json(temporary / CONFIG, dict(config))
         if vocabulary is not None:
             _write_json(temporary / VOCABULARY, list(vocabulary))
+        if tables:
+            save_file(_storable(tables), temporary / TABLES)
         if metrics is not None:
             _write_json(temporary / METRICS, dict(metrics))
         if training is not None:
@@ -105,6 +110,7 @@ def load_checkpoint(folder: Path | str, training: bool = True) -> Checkpoint:
             training=_read_training(folder / TRAINING) if training else None,
             vocabulary=_read_json(folder / VOCABULARY),
             metrics=_read_json(folder / METRICS),
+            tables=load_file(folder / TABLES) if (folder / TABLES).is_file() else None,
         )
     except (OSError, ValueError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
         raise ValueError(f"checkpoint {folder} is damaged: {error}") from error

@@ -66,6 +66,7 @@ def train(
     names_of: Callable[[Any], Sequence[str]] | None = None,
     config: Mapping[str, Any] | None = None,
     vocabulary: list[str] | None = None,
+    tables: Mapping[str, Tensor] | None = None,
     extra_state: Mapping[str, Any] | None = None,
     after_step: Callable[[nn.Module], None] | None = None,
     find_unused_parameters: bool = False,
@@ -78,7 +79,7 @@ def train(
         evaluate: (model in eval mode, epoch) -> metrics over all ranks; `score`, higher is better, chooses the best
             epoch. Without it `best` is not written.
         names_of: ids of the samples in a batch, for error messages and the rate.
-        config, vocabulary: stored in the checkpoints.
+        config, vocabulary, tables: stored in the checkpoints.
         extra_state: further objects with `state_dict` and `load_state_dict` to save and restore.
         after_step: called with the model after every update, e.g. to clamp a temperature.
         find_unused_parameters: for models of which some parameters take no part in the loss (several processes only).
@@ -94,7 +95,7 @@ def train(
     dist = dist or Distributed()
     micro_batch_size, accumulation = split_batch(settings.batch_size, settings.micro_batch_size, dist.world_size)
     run = TrainingRun(Path(settings.output_dir), model, optimizer, schedule, settings, dist, extra_state or {})
-    run.config, run.vocabulary, run.micro_batches = dict(config or {}), vocabulary, len(loader)
+    run.config, run.vocabulary, run.tables, run.micro_batches = dict(config or {}), vocabulary, tables, len(loader)
     state = run.resume() if settings.resume else run.start()
     precision = choose_precision(settings.precision, dist.device)
     compute = _wrap(_LossModule(model, loss_fn, precision, dist.device), dist, find_unused_parameters)

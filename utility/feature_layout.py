@@ -23,7 +23,7 @@ STAGES = {
     "OBased_temporal": "graphs/temporal_similarity_graph.py",
     "GBased_graph": "graphs/action_spatio_temporal_graph_feature_extractor.py",
     "OBased_graph": "graphs/action_spatio_temporal_graph_feature_extractor.py",
-    "rel": NOT_EXTRACTED,
+    "rel": "python -m graphs.knowledge.relations",
 }
 
 

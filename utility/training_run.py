@@ -60,6 +60,7 @@ class TrainingRun:
         self.state = TrainState()
         self.config: dict[str, Any] = {}
         self.vocabulary: list[str] | None = None
+        self.tables: Mapping[str, torch.Tensor] | None = None
         self.micro_batches = 0
         self._restored_states: dict[str, Any] | None = None
 
@@ -175,6 +176,7 @@ class TrainingRun:
                 config=self.config,
                 training=training,
                 vocabulary=self.vocabulary,
+                tables=self.tables,
                 metrics=self.summary(),
             )
         self.dist.barrier()

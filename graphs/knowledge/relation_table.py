@@ -15,6 +15,7 @@ from graphs.knowledge.knowledge_graph import KnowledgeGraph
 from graphs.knowledge.ranking import AllEntities, Known
 from graphs.knowledge.relation_rows import RelationTable, RowSettings
 from utility.checkpoint import is_checkpoint, load_checkpoint, save_checkpoint
+from utility.feature_store import FeatureStore
 
 PROPOSALS = 5  # of the embedding for an entity
 
@@ -106,6 +107,22 @@ def text_rows(texts: Sequence[str], backbone: Any, batch_size: int = 256, watch:
 def table_path(features: Path, corpus: str) -> Path:
     """`{features}/{corpus}_rel_table`, the folder beside the rel features."""
     return Path(features) / f"{corpus}_rel_table"
+
+
+def table_of(rel: FeatureStore) -> RelationTable | None:
+    """The table from which a file of rel features was chosen; None where they were made elsewhere.
+
+    Raises:
+        ValueError: the table beside the file is another one.
+    """
+    wanted = rel.settings.get("table")
+    if wanted is None:
+        return None
+    folder = table_path(rel.path.parent, rel.path.stem.removesuffix("_rel"))
+    table, _ = load_table(folder)
+    if table.hash != wanted:
+        raise ValueError(f"{rel.path} was not chosen from the table in {folder}; make both again with --resume 0")
+    return table
 
 
 def save_table(table: RelationTable, folder: Path, settings: dict[str, Any]) -> None:

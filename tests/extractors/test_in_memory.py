@@ -96,7 +96,7 @@ def test_a_file_gets_the_graph_and_the_caption_of_its_features(trained):
     store = FeatureStore(store_path)
     for name, caption in said.items():
         path = trained / f"videos/{name}.mp4"
-        graph, stored = captioner.graph(path), store[name]
+        graph, stored = captioner.arrays(path), store[name]
         assert graph.keys() == stored.keys()
         for key, value in stored.items():
             np.testing.assert_allclose(graph[key].astype(float), value.astype(float), atol=2e-3, err_msg=key)
