@@ -124,7 +124,9 @@ def stop(spec, arrays, folder) -> None:
         close(value, arrays, name, limits(tolerance.get("loss", tolerance["sim_matrix"])))
     channels = arrays["text_prompt"].shape[-1]
     close(text_prompts[..., :channels], arrays, "text_prompt", features)
-    close(frame_prompts.flatten(1, 2)[..., :channels], arrays, "visual_prompt", features)
+    # Linear prompts are recorded once, not once per frame.
+    count = arrays["visual_prompt"].shape[1]
+    close(frame_prompts.flatten(1, 2)[:, :count, :channels], arrays, "visual_prompt", features)
     listed = re.search(r"token rows \[([\d, ]+)\]", spec["outputs"]["visual_hidden_slice"])[1]
     rows = [int(number) for number in listed.split(",")]
     hidden = released_order(tokens)[:, rows, : arrays["visual_hidden_slice"].shape[-1]]
@@ -150,7 +152,15 @@ def check_gradients(model, loss, spec) -> None:
     loss.backward()
     gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
     for name, norm in spec["gradient_norms"].items():
-        got = 0.0 if gradients[name] is None else gradients[name].norm().item()
+        assert (norm is None) == (gradients[name] is None), name
+        if norm is None:
+            continue
+        got = gradients[name].norm().item()
+        if name.endswith("TemporalPrompt.Cal_Net_Inter.bias"):
+            # A constant added to all scores changes no frame weight: the gradient is zero. PyTorch's 3-D convolution
+            # sums it with an error that the fixture recorded (and that the same convolution returns here).
+            assert got < 1e-3 * spec["gradient_norms"][name.replace("bias", "weight")], name
+            continue
         limit = {"rtol": 1e-3} | {k: v for k, v in limits(spec["tolerance"]["gradient_norms"]).items() if v}
         np.testing.assert_allclose(got, norm, **({"atol": 1e-6} | limit), err_msg=name)
     for name in spec["trainable_without_gradient"]:
