@@ -4,7 +4,7 @@
     python -m scripts.benchmark --rows search training --repeats 3
     python -m scripts.benchmark --device cuda --full
 
-The published side of a row must reproduce the recorded outputs of the published system first (tests/golden/captioner).
+The published side of a row must reproduce the recorded outputs of the published system first (tests/golden).
 Both sides run in one process with the same threads, precision, lengths and weights, in turn; a row is the median of the
 repetitions with smallest and largest ratio. The table goes to standard error, results/benchmark.json holds the same.
 """
@@ -23,7 +23,7 @@ from typing import Any
 
 from utility.arguments import parse
 
-ROWS = ("convolution", "search", "captions", "bytes", "reading", "training", "loading")
+ROWS = ("convolution", "search", "captions", "bytes", "reading", "training", "loading", "tempme", "stop_step")
 
 
 @dataclass
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Only now: torch takes seconds to import, and --help should not wait for it.
     import torch
 
-    from scripts.benchmarks import inputs, network_rows, proof, storage_rows
+    from scripts.benchmarks import inputs, network_rows, proof, retrieval_proof, retrieval_rows, storage_rows
 
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
@@ -76,14 +76,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         "reading": (storage_rows.reading, None),
         "training": (network_rows.training, "training"),
         "loading": (storage_rows.loading, None),
+        "tempme": (retrieval_rows.tempme, "clip_towers"),
+        "stop_step": (retrieval_rows.stop_step, "stop_sums"),
     }
+    proofs = proof.PROOFS | {"clip_towers": retrieval_proof.clip_towers, "stop_sums": retrieval_proof.stop_sums}
     chosen = [name for name in ROWS if name in args.rows or not args.rows]
     proved: dict[str, list[str]] = {}
     for owed in dict.fromkeys(known[name][1] for name in chosen):
         if owed is None:
             continue
         try:
-            proved[owed] = proof.PROOFS[owed](args.quick)
+            proved[owed] = proofs[owed](args.quick)
         except proof.NotPublished as error:
             print(error, file=sys.stderr)
             return 1

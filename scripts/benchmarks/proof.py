@@ -27,7 +27,7 @@ def fixtures(kind: str) -> Iterator[tuple[str, dict, Path]]:
         NotPublished: there is none.
     """
     found = False
-    for path in sorted((GOLDEN / "captioner").glob("*.json")):
+    for path in sorted((GOLDEN / kind.partition("/")[0]).glob("*.json")):
         spec = json.loads(path.read_text(encoding="utf-8"))
         if spec.get("kind") == kind:
             found = True

@@ -1,0 +1,45 @@
+"""The slow sides of the retrieval rows reproduce the recorded outputs of CLIP and STOP."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from model.prompts.spatial_temporal import direct_convolution
+from scripts.benchmarks.proof import NotPublished, agree, fixtures, with_inputs
+
+
+@torch.no_grad()
+def clip_towers(small: bool) -> list[str]:
+    """Plain CLIP against fixtures `towers`."""
+    with_inputs()
+    import runners_clip4clip
+
+    proved = []
+    for name, spec, path in fixtures("clip4clip/towers"):
+        with np.load(path) as arrays:
+            try:
+                runners_clip4clip.towers(spec, arrays, path.parent)
+            except AssertionError as error:
+                raise NotPublished(f"the published formulation does not reproduce {name}.json: {error}") from error
+        proved.append(name)
+    return proved
+
+
+@torch.no_grad()
+def stop_sums(small: bool) -> list[str]:
+    """STOP with its convolutions as sums against fixtures `stop/model`, if small only the first."""
+    with_inputs()
+    import runners_prompted
+
+    proved = []
+    for name, spec, path in fixtures("stop/model"):
+        if small and proved:
+            break
+        model = runners_prompted.stop_model(spec, "released")
+        model.dynamic.convolution = direct_convolution
+        with np.load(path) as arrays:
+            got = model.encode_video(runners_prompted.stop_video(spec))
+            agree(name, got.reshape(arrays["visual_output"].shape), arrays["visual_output"], 1e-3)
+        proved.append(name)
+    return proved
