@@ -190,7 +190,7 @@ def _from_checkpoint(folder: Path) -> Backbone:
     config = CLIPConfig(**described["clip"])
     prefixed = {k.removeprefix("clip."): v for k, v in checkpoint.tensors.items() if k.startswith("clip.")}
     if prefixed and recognise(checkpoint.tensors) != "clip4clip":
-        method, settings = checkpoint.config["method"], checkpoint.config.get("method_settings")
+        method, settings = checkpoint.config.get("method"), checkpoint.config.get("method_settings")
         model = _prompted(config, prefixed, str(folder), method, settings)
     else:
         model = CLIP(config)

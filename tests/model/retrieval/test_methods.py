@@ -257,6 +257,19 @@ def test_dropout_only_in_training_and_a_picture_does_not_depend_on_the_batch():
     assert not torch.allclose(model.encode_image(picture), model.encode_image(picture), atol=1e-4)
 
 
+@pytest.mark.parametrize("method", ["stop", "tempme", "unified"])
+def test_half_precision_is_near_and_the_loss_stays_float32(method):
+    model, mask = network(method), torch.tensor([[1] * 6, [1, 1, 1, 1, 0, 0]])
+    plain = model.encode_text(texts())
+    with torch.autocast("cpu", torch.bfloat16):
+        text, video = model.encode_text(texts()), model.encode_video(clips(), mask)
+        loss, rows = model(texts(), clips(), mask)
+    assert video.isfinite().all() and loss.dtype == rows.dtype == torch.float32
+    torch.testing.assert_close(text.float(), plain, rtol=0.1, atol=0.1)
+    loss.backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
 @pytest.mark.parametrize(
     ("method", "changes", "message"),
     [
