@@ -76,7 +76,10 @@ def settings_of(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     they have no positions. With positions, clips are taken to be one at the end.
     """
     width = tensors["clip.visual.conv1.weight"].shape[0]
-    found: dict[str, Any] = {"adapter": any(".LoRA.0." in name for name in tensors)}
+    width_of_adapter = next((x.shape[0] for name, x in tensors.items() if name.endswith(".LoRA.0.weight")), None)
+    found: dict[str, Any] = {"adapter": width_of_adapter is not None}
+    if width_of_adapter is not None:
+        found["adapter_width"] = width_of_adapter
     if (embedding := tensors.get("clip.visual.prompt_embeddings")) is not None:
         found |= {"global_visual_prompt_length": embedding.shape[1]} | _prompt_settings(tensors, width)
     rank = next((x.shape[0] for name, x in tensors.items() if name.endswith("TVPt_LoRA_a")), None)

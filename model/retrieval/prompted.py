@@ -97,7 +97,7 @@ class PromptedRetrieval(CLIP4Clip):
             )
         if chosen.adapter:
             for tower in (clip.visual.transformer, clip.transformer):
-                add_adapters(tower, active=active)
+                add_adapters(tower, chosen.adapter_width, active)
 
     @property
     def config(self) -> CLIPConfig:

@@ -47,6 +47,7 @@ class MethodSettings:
     """group2-2: STOP's pixel and inter-frame prompts; DGL: neither."""
     adapter: bool = True
     """The side branch that STOP calls lora."""
+    adapter_width: int = 32
     regions: int = 6
     """Selected cells per frame."""
     pixel_prompt: bool = True
@@ -86,7 +87,8 @@ class MethodSettings:
         ):  # fmt: skip
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; known: {', '.join(known)}")
-        for name in ("max_frames", "local_each_frame_prompt_length", "global_visual_prompt_length", "regions"):
+        at_least_one = ("max_frames", "local_each_frame_prompt_length", "global_visual_prompt_length", "regions")
+        for name in (*at_least_one, "adapter_width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be 1 or more")
         if self.text_prompt_length < 2 or self.text_prompt_length % 2:

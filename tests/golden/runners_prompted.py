@@ -12,7 +12,7 @@ from model.backbone.clip import CLIP, CLIPConfig, config_of
 from model.prompts.token_matching import match
 from model.retrieval.methods import build_method
 from model.retrieval.readout import READ, project_tokens
-from pretrained.retrieval_weights import DROPPED, load_retrieval
+from pretrained.retrieval_weights import DROPPED, load_retrieval, settings_of
 
 
 def filled(given) -> torch.Tensor:
@@ -27,9 +27,14 @@ def load(model: nn.Module, shapes: dict) -> nn.Module:
     return model.eval()
 
 
+def empty(shapes: dict) -> dict:
+    """Tensors of these shapes without numbers."""
+    floats = {name: shape for name, shape in shapes.items() if not name.endswith(DROPPED)}
+    return {name: torch.empty(shape, device="meta") for name, shape in floats.items()}
+
+
 def clip_of(shapes: dict, heads: dict) -> CLIP:
-    weights = fill.state_dict(shapes)
-    return CLIP(config_of({n.removeprefix("clip."): x for n, x in weights.items()}, "quick_gelu", **heads))
+    return CLIP(config_of({n.removeprefix("clip."): x for n, x in empty(shapes).items()}, "quick_gelu", **heads))
 
 
 # ---------------------------------------------------------------------------------------------------------- STOP
@@ -38,7 +43,7 @@ def clip_of(shapes: dict, heads: dict) -> CLIP:
 def stop_model(spec, compat: str) -> nn.Module:
     config = spec["config"]
     heads = {name: config[name] for name in ("vision_heads", "text_heads")}
-    settings = config | {"compat": compat, "adapter": config["lora"]}
+    settings = settings_of(empty(spec["state_dict"])) | config | {"compat": compat, "adapter": config["lora"]}
     return load(build_method("stop", clip_of(spec["state_dict"], heads), settings), spec["state_dict"])
 
 
@@ -341,6 +346,7 @@ def unified(spec, arrays, folder) -> None:
             str(round(100 * merging[f"{part}_clip_fraction"])) for part in ("cross", "intra")
         ),
         "tome_propattn": merging["size_bias"], "frame_pos": merging["frame_position"],
+        "adapter_width": tower["adapter_width"],
     }  # fmt: skip
     config = CLIPConfig(
         embed_dim=tower["embed_dim"], resolution=tower["resolution"], patch=tower["patch"],

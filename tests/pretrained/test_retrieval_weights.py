@@ -37,6 +37,7 @@ def export(method, folder, **settings):
     [
         ("clip4clip", {"sim_header": "seqLSTM"}),
         ("stop", {}),
+        ("stop", {"adapter_width": 5}),
         ("stop", {"adapter": False, "local_each_frame_prompt_length": 2}),
         ("dgl", {}),
         ("tempme", {"lora_dim": 3, "merge_layer": "0-2", "merge_frame_num": "2-3"}),

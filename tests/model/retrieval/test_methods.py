@@ -229,6 +229,7 @@ def test_every_setting_changes_the_feature(method, changes):
         ({"global_visual_prompt_length": 3}, {"clip.visual.prompt_embeddings": (1, 3, 64)}),
         ({"unified_transformer_layers": 2}, {"clip.unified_prompt_embedding.weight": (8 + 24, 128)}),
         ({"shared_latent_space": "linear"}, {"clip.visual_prompt_embedding": (1, 4, 192)}),
+        ({"adapter_width": 5}, {"clip.visual.transformer.resblocks.0.LoRA.0.weight": (5, 64)}),
         ({"max_frames": 8}, {"clip.unified_prompt_embedding.weight": (8 + 32, 192)}),
     ],
 )
