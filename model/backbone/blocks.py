@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -205,18 +207,35 @@ class Transformer(nn.Module):
             nn.init.normal_(block.mlp.c_fc.weight, std=(2 * self.width) ** -0.5)
             nn.init.normal_(block.mlp.c_proj.weight, std=self.width**-0.5 * (2 * layers) ** -0.5)
 
-    def forward(self, tokens: Tokens, prompts: Sequence = (), causal: bool = False, depth: int | None = None) -> Tokens:
-        """All blocks, or the first `depth`. `causal` and `tokens.bias` are for rows without video tokens."""
-        for layer, block in enumerate(self.resblocks[:depth]):
-            for prompt in prompts:
-                tokens = prompt.before(layer, tokens)
-            tokens, keys = self._attend(block, tokens, causal)
-            for prompt in prompts:
-                tokens = prompt.merge(layer, tokens, keys)
-            video = None if tokens.video is None else block.feed_forward(tokens.video)
-            tokens = tokens.replace(frames=block.feed_forward(tokens.frames), video=video)
-            for prompt in prompts:
-                tokens = prompt.after(layer, tokens)
+    def forward(
+        self,
+        tokens: Tokens,
+        prompts: Sequence = (),
+        causal: bool = False,
+        depth: int | None = None,
+        checkpointing: bool = False,
+    ) -> Tokens:
+        """All blocks, or the first `depth`. `causal` and `tokens.bias` are for rows without video tokens.
+
+        With `checkpointing` the backward pass computes every block again: memory of one block, the same gradients.
+        """
+        for layer, block in enumerate(list(self.resblocks)[:depth]):
+            # Everything that the step reads is bound here: it runs a second time when the loop is long over.
+            step = partial(self._layer, layer, block, prompts, causal)
+            again = checkpointing and torch.is_grad_enabled()
+            tokens = checkpoint(step, tokens, use_reentrant=False) if again else step(tokens)
+        return tokens
+
+    def _layer(self, layer: int, block: Block, prompts: Sequence, causal: bool, tokens: Tokens) -> Tokens:
+        for prompt in prompts:
+            tokens = prompt.before(layer, tokens)
+        tokens, keys = self._attend(block, tokens, causal)
+        for prompt in prompts:
+            tokens = prompt.merge(layer, tokens, keys)
+        video = None if tokens.video is None else block.feed_forward(tokens.video)
+        tokens = tokens.replace(frames=block.feed_forward(tokens.frames), video=video)
+        for prompt in prompts:
+            tokens = prompt.after(layer, tokens)
         return tokens
 
     @staticmethod

@@ -186,15 +186,35 @@ class TextTower(nn.Module):
         nn.init.normal_(self.text_projection, std=width**-0.5)
         self.transformer.initialise()
 
-    def embed_text(self, ids: Tensor, prompts: Sequence = (), bias: Tensor | None = None) -> Tokens:
-        """Word tokens that enter the first text block; the end token is the largest id of a row."""
+    def embed_text(
+        self, ids: Tensor, prompts: Sequence = (), bias: Tensor | None = None, positions_last: bool = False
+    ) -> Tokens:
+        """Word tokens that enter the first text block; the end token is the largest id of a row.
+
+        With `positions_last` the positions are added after the prompts' `start`: tokens that it puts in get positions
+        too and move those of the words behind them.
+
+        Raises:
+            ValueError: more tokens than this tower has positions for.
+        """
+        table = self.positional_embedding
         if ids.ndim != 2 or ids.shape[1] > self.config.context_length:
             raise ValueError(f"ids have shape {list(ids.shape)}; allowed: [B, L <= {self.config.context_length}]")
-        words = self.token_embedding(ids) + self.positional_embedding[: ids.shape[1]]
+        words = self.token_embedding(ids)
+        if not positions_last:
+            words = words + table[: ids.shape[1]]
         tokens = Tokens(words, ids.shape[0], end=ids.argmax(-1), bias=bias)
         for prompt in prompts:
             tokens = prompt.start(tokens)
-        return tokens
+        length = tokens.frames.shape[1]
+        if not positions_last:
+            return tokens
+        if length > len(table):
+            raise ValueError(
+                f"{ids.shape[1]} words and {length - ids.shape[1]} context tokens: this text tower has {len(table)} "
+                "positions; use a shorter context or shorter names"
+            )
+        return tokens.replace(frames=tokens.frames + table[:length])
 
     def text_tokens(self, ids: Tensor, prompts: Sequence = ()) -> Tensor:
         """All word positions after the last block, normed and projected: [B, L, E]."""

@@ -1,0 +1,333 @@
+"""A frozen CLIP with learnt prompts that names what happens in a video.
+
+Shape letters: B videos, V views of each, N = B * V, T frames, R pixels, C classes, L word positions, E embedding width,
+D vision width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from torch.utils.checkpoint import checkpoint
+
+from model.backbone.blocks import Tokens, at_least_float32
+from model.backbone.clip import CLIP
+from model.prompts import Prompt, TemporalPool
+from model.prompts.summary_token import FRAME_MASK
+from model.prompts.text_template import filled_template, template_features
+from model.recognition.objective import total_loss
+from model.recognition.settings import Settings
+
+if TYPE_CHECKING:
+    from model.recognition.methods import Method
+
+MAX_LOGIT_SCALE = math.log(100)
+PUBLISHED_LOGIT_SCALE = math.log(1 / 0.07)
+
+
+@dataclass(frozen=True)
+class ClassTexts:
+    """The classes that a recogniser chooses among.
+
+    Shapes:
+        ids: [C, L] start, name, end, then the end token again up to the longest name
+        handcrafted: [C, E] features of the handcrafted sentences, fixed, or None
+        features: [C, E] finished text features (`Recogniser.cached`), or None
+    """
+
+    ids: Tensor
+    handcrafted: Tensor | None = None
+    features: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Recognition:
+    """What a forward pass gives.
+
+    Shapes:
+        logits: [B, C], mean over views; view_logits: [B, V, C]; text: [C, E], or [B, V, C, E] where every view has
+        texts of its own; video: [B, V, E]. Text and video as they enter the product.
+    """
+
+    logits: Tensor
+    view_logits: Tensor
+    text: Tensor
+    video: Tensor
+
+
+class Recogniser(nn.Module):
+    """Backbone, prompts, temporal pooling, temperature, loss. Built by `model.recognition.build`.
+
+    Only prompts, pooling and temperature learn; `learner` names them as the published checkpoints do. The backbone
+    stays in eval mode. The temperature starts as the backbone's, on the recorded path at ln(1 / 0.07).
+    """
+
+    def __init__(
+        self, clip: CLIP, method: Method, settings: Settings, text: Sequence[Prompt], vision: Sequence[Prompt]
+    ):
+        super().__init__()
+        self.clip = clip.requires_grad_(False).eval()
+        self.method = method
+        self.settings = settings
+        self.text_prompts = nn.ModuleList(text)
+        self.vision_prompts = nn.ModuleList(vision)
+        self.temporal_pooling = TemporalPool(
+            settings.temporal_pooling, clip.config.embed_dim, settings.num_heads_attention_pooling
+        )
+        start = PUBLISHED_LOGIT_SCALE if settings.recorded else clip.logit_scale.item()
+        self.logit_scale = nn.Parameter(torch.tensor(start))
+        if settings.learn_just_pooling:
+            self._learn_just_pooling()
+
+    def _learn_just_pooling(self) -> None:
+        if self.settings.temporal_pooling != "attention":
+            raise ValueError(
+                f"learn_just_pooling: {self.settings.temporal_pooling} pooling has nothing to learn; use attention"
+            )
+        for name, parameter in self.learner().items():
+            parameter.requires_grad_(name.startswith("temporal_pooling."))
+
+    def train(self, mode: bool = True) -> Recogniser:
+        super().train(mode)
+        self.clip.eval()
+        return self
+
+    # ---- parameters ------------------------------------------------------------------------------------------------
+
+    def learner(self) -> dict[str, nn.Parameter]:
+        """All parameters that are not the backbone's, under their published names."""
+        named: dict[str, nn.Parameter] = {}
+        for prompt in (*self.text_prompts, *self.vision_prompts):
+            named |= dict(prompt.named_parameters())
+        pooling = {f"temporal_pooling.{name}": x for name, x in self.temporal_pooling.named_parameters()}
+        return named | pooling | {"logit_scale": self.logit_scale}
+
+    def learner_state(self) -> dict[str, Tensor]:
+        """Detached values of `learner`, for a checkpoint."""
+        return {name: parameter.detach() for name, parameter in self.learner().items()}
+
+    @torch.no_grad()
+    def load_learner(self, tensors: Mapping[str, Tensor], partial: bool = False) -> list[str]:
+        """Copies published tensors in.
+
+        Args:
+            partial: accept missing and unexpected names and other shapes, and skip them.
+
+        Returns:
+            What was not loaded, one line each; empty unless `partial`.
+
+        Raises:
+            ValueError: something does not fit, and `partial` is off.
+        """
+        own = self.learner()
+        lines = [f"missing {name}" for name in own if name not in tensors]
+        lines += [f"unexpected {name}" for name in tensors if name not in own]
+        fitting = {}
+        for name in own.keys() & tensors.keys():
+            if own[name].shape == tensors[name].shape:
+                fitting[name] = tensors[name]
+            else:
+                lines.append(f"shape of {name}: {list(tensors[name].shape)}, this model has {list(own[name].shape)}")
+        if lines and not partial:
+            raise ValueError(
+                f"these tensors do not fit {self.method.title} as it is set: {'; '.join(lines)}. Settings must be "
+                "those of the checkpoint, or ask for a partial load"
+            )
+        for name, value in fitting.items():
+            own[name].copy_(value)
+        return lines
+
+    # ---- classes ---------------------------------------------------------------------------------------------------
+
+    @property
+    def needs_handcrafted(self) -> bool:
+        """Whether classes need handcrafted features."""
+        chosen = self.settings
+        strength = chosen.regularisation_strength or chosen.cosine_regularisation_strength
+        return bool(chosen.use_handcrafted_features or strength)
+
+    def class_texts(self, names: Sequence[str], tokenize: Callable[[Sequence[str]], Tensor]) -> ClassTexts:
+        """Classes of these names, on the backbone's device.
+
+        Args:
+            tokenize: texts to rows `start, sub-words, end, padding` (`Backbone.tokenizer`).
+        """
+        hand = tokenize(filled_template(self.settings.regularisation_text, names)) if self.needs_handcrafted else None
+        return self.class_texts_of_ids(tokenize(names), hand)
+
+    def class_texts_of_ids(self, ids: Tensor, handcrafted_ids: Tensor | None = None) -> ClassTexts:
+        """Classes of token rows [C, L], whose end token is the largest id, padded in any way behind it."""
+        device = self.logit_scale.device
+        end = ids.argmax(-1)
+        ids = ids[:, : int(end.max()) + 1]
+        behind = torch.arange(ids.shape[1], device=ids.device) > end[:, None]
+        ids = torch.where(behind, ids.max(), ids).to(device)
+        if handcrafted_ids is None:
+            return ClassTexts(ids)
+        return ClassTexts(ids, template_features(self.clip, handcrafted_ids.to(device)))
+
+    @torch.no_grad()
+    def cached(self, texts: ClassTexts) -> ClassTexts:
+        """The classes with finished text features, for evaluation; unchanged where every view has texts of its own."""
+        return texts if self.method.text_per_view else replace(texts, features=self.encode_text(texts))
+
+    # ---- text ------------------------------------------------------------------------------------------------------
+
+    def embed_text(self, texts: ClassTexts) -> Tokens:
+        """Prompted words that enter the first block, with the mask of the chosen text path."""
+        clip_path = not self.settings.recorded
+        tokens = self.clip.embed_text(texts.ids, self.text_prompts, positions_last=clip_path).replace(videos=1)
+        length, device = tokens.frames.shape[1], tokens.frames.device
+        bias = None
+        if clip_path:
+            bias = torch.full((length, length), float("-inf"), device=device).triu(1)[None, None]
+        elif self.method.recorded_live_bias:
+            bias = live_mask(tokens)[:, None, None].float()
+        return tokens.replace(bias=bias)
+
+    def raw_text(self, texts: ClassTexts, shared: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Text features [C, E], or [N, C, E] where views have texts of their own; not normalised."""
+        if self.settings.use_handcrafted_features:
+            if texts.handcrafted is None:
+                raise ValueError("use_handcrafted_features needs handcrafted features: give `class_texts` their ids")
+            return texts.handcrafted
+        tokens = self.embed_text(texts)
+        tokens = tokens.replace(shared=dict(shared or {}))
+        transformer = self.clip.transformer
+        tokens = transformer(tokens, self.text_prompts, False, self.settings.use_checkpointing, self._depth())
+        rows = torch.arange(len(tokens.frames), device=tokens.frames.device)
+        norm = not self.settings.recorded or self.method.recorded_live_bias
+        features = self.clip.project_text(tokens.frames[rows, tokens.end], norm)
+        return features.unflatten(0, (tokens.videos, -1)) if self.method.text_per_view else features
+
+    def encode_text(self, texts: ClassTexts, shared: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Text features as they enter the product: [C, E], or [N, C, E] where views have texts of their own.
+
+        Args:
+            shared: summary tokens of the views (`encode_views`), for methods whose texts see them.
+        """
+        if not self.method.text_per_view:
+            return self._unit_text(self.raw_text(texts))
+        if not shared:
+            raise ValueError(f"{self.method.title} reads class names in the light of a video; give its summary tokens")
+        views = len(next(iter(shared.values())))
+        size = max(1, self.settings.texts_per_chunk // len(texts.ids))
+        parts = [{k: x[i : i + size] for k, x in shared.items()} for i in range(0, views, size)]
+        return self._unit_text(torch.cat([self._again(len(parts), self.raw_text, texts, part) for part in parts]))
+
+    # ---- video -----------------------------------------------------------------------------------------------------
+
+    def encode_views(self, views: Tensor, mask: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+        """Features of all frames, not normalised, and what the text tower may want to see.
+
+        Shapes:
+            views: [N, T, 3, R, R]; mask: [N, T]; returns [N, T, E] and {name: [N, T, ...]}
+        """
+        size = max(1, self.settings.frames_per_chunk // views.shape[1])
+        masks = [None] * len(views) if mask is None else mask.split(size)
+        pairs = list(zip(views.split(size), masks, strict=False))
+        parts = [self._again(len(pairs), self._encode_views, *pair) for pair in pairs]
+        shared = {name: torch.cat([part[1][name] for part in parts]) for name in parts[0][1]}
+        return torch.cat([features for features, _ in parts]), shared
+
+    def _encode_views(self, views: Tensor, mask: Tensor | None) -> tuple[Tensor, dict[str, Tensor]]:
+        visual, prompts = self.clip.visual, self.vision_prompts
+        tokens = visual.embed(views.flatten(0, 1), len(views), prompts)
+        if mask is not None and not self.settings.recorded:
+            tokens = tokens.replace(shared=tokens.shared | {FRAME_MASK: mask})
+        tokens = visual.transformer(tokens, prompts, False, self.settings.use_checkpointing, self._depth())
+        features = visual.project(tokens.frames[:, 0]).unflatten(0, views.shape[:2])
+        return features, {k: x for k, x in tokens.shared.items() if k.startswith("summary.") or k == FRAME_MASK}
+
+    def frame_features(self, features: Tensor) -> Tensor:
+        """Frame features [..., E] as they enter the pooling."""
+        return normalize(features, dim=-1) if self.method.unit_frames else features
+
+    def pool(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """One vector per view as it enters the product: [N, T, E] to [N, E].
+
+        Frames that the mask [N, T] leaves out do not count; on the recorded path they count as zeros.
+        """
+        frames = self.frame_features(at_least_float32(features))
+        if mask is not None and self.settings.recorded:
+            frames, mask = frames * mask[..., None].to(frames.dtype), None
+        video = self.temporal_pooling(frames, mask)
+        unit = not self.settings.recorded or self.method.recorded_unit[0]
+        return normalize(video, dim=-1) if unit else video
+
+    # ---- both ------------------------------------------------------------------------------------------------------
+
+    def forward(self, pixels: Tensor, texts: ClassTexts, mask: Tensor | None = None) -> Recognition:
+        """Logits of videos over classes.
+
+        Args:
+            texts: from `class_texts`, or in eval mode from `cached`.
+
+        Shapes:
+            pixels: [B, V, T, 3, R, R] normalised; mask: [B, V, T], frames that are there, None for all
+
+        Raises:
+            ValueError: pixels of another shape; cached text features in training mode.
+        """
+        if pixels.ndim != 6:
+            raise ValueError(f"pixels have shape {list(pixels.shape)}; expected [B, V, T, 3, R, R]")
+        if self.training and texts.features is not None:
+            raise ValueError("cached text features do not learn: use the classes from `class_texts` in training")
+        shape = pixels.shape[:2]
+        flat_mask = None if mask is None else mask.flatten(0, 1)
+        features, shared = self.encode_views(pixels.flatten(0, 1), flat_mask)
+        video = self.pool(features, flat_mask).unflatten(0, shape)
+        text = texts.features if texts.features is not None else self.encode_text(texts, shared)
+        text = text.unflatten(0, shape) if text.ndim == 3 else text
+        return self.score(video, text, mask)
+
+    def score(self, video: Tensor, text: Tensor, mask: Tensor | None = None) -> Recognition:
+        """Scaled products, and their mean over the views that have a frame (recorded path: over all views).
+
+        Shapes:
+            video: [B, V, E]; text: [C, E] or [B, V, C, E]; mask: [B, V, T]
+        """
+        with torch.no_grad():
+            self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        with torch.autocast(video.device.type, enabled=False):
+            video, text = at_least_float32(video), at_least_float32(text)
+            pattern = "bve,ce->bvc" if text.ndim == 2 else "bve,bvce->bvc"
+            by_view = self.logit_scale.exp() * torch.einsum(pattern, video, text)
+            logits = by_view.mean(1)
+            if mask is not None and not self.settings.recorded:
+                live = mask.any(-1, keepdim=True).to(by_view.dtype)
+                logits = (by_view * live).sum(1) / live.sum(1).clamp(min=1)
+        return Recognition(logits, by_view, text, video)
+
+    def loss(
+        self, result: Recognition, labels: Tensor, texts: ClassTexts, class_weights: Tensor | None = None
+    ) -> Tensor:
+        """Training loss of a batch (scalar); labels are [B] class numbers or [B, C] soft labels."""
+        return total_loss(self.settings, result.logits, result.text, labels, texts.handcrafted, class_weights)
+
+    def _depth(self) -> int | None:
+        config = self.clip.config
+        coupled = self.settings.recorded and self.method.coupled
+        return min(config.text_layers, config.vision_layers) if coupled else None
+
+    def _unit_text(self, features: Tensor) -> Tensor:
+        features = at_least_float32(features)
+        unit = not self.settings.recorded or self.method.recorded_unit[1]
+        return normalize(features, dim=-1) if unit else features
+
+    def _again(self, parts: int, encode: Callable, *inputs):
+        """`encode`; one of several parts is computed again in the backward pass, so that memory is that of one."""
+        learns = torch.is_grad_enabled() and parts > 1
+        return checkpoint(encode, *inputs, use_reentrant=False) if learns else encode(*inputs)
+
+
+def live_mask(tokens: Tokens) -> Tensor:
+    """1 from the start to the end token of every text, 0 behind it: [C, n]."""
+    places = torch.arange(tokens.frames.shape[1], device=tokens.frames.device)
+    return places <= tokens.end[:, None]
