@@ -173,20 +173,13 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
     path = Path(path)
     if path.is_dir():
         path = path / MODEL
-    if not path.is_file():
-        raise FileNotFoundError(f"weight file not found: {path}")
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" and path.is_file():
         try:
             content: Any = load_file(path)
         except (OSError, SafetensorError) as error:
             raise ValueError(f"{path} cannot be read as a safetensors file: {error}; get it again") from error
     else:
-        try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
-            raise ValueError(
-                f"{path} cannot be read as a file of tensors: {error}. Loading it would have to run code stored in it"
-            ) from error
+        content = read_plain(path)
     for name in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
@@ -195,6 +188,23 @@ def read_tensors(path: Path | str) -> dict[str, Tensor]:
     if not tensors:
         raise ValueError(f"{path} holds no tensors")
     return strip_prefixes(tensors)
+
+
+def read_plain(path: Path | str) -> Any:
+    """Content of a torch file that holds tensors and plain types; nothing stored in it is run.
+
+    Raises:
+        FileNotFoundError, ValueError: absent; damaged, or objects that only unpickling could build.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"weight file not found: {path}")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a file of tensors: {error}. Loading it would have to run code stored in it"
+        ) from error
 
 
 def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -210,12 +220,20 @@ def strip_prefixes(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def export_pth(path: Path | str, tensors: Mapping[str, Tensor], extra: Mapping[str, Any] | None = None) -> None:
     """Writes `best_model.pth` and its like: `{"state_dict": tensors, **extra}`, tensors and plain types only."""
+    write_plain(path, {"state_dict": {k: v.detach().cpu() for k, v in tensors.items()}, **(extra or {})})
+
+
+def write_plain(path: Path | str, content: Mapping[str, Any]) -> None:
+    """Writes a torch file of tensors and plain types, which appears only when it is complete.
+
+    Raises:
+        TypeError: something else is in it.
+    """
     path = Path(path)
-    content = {"state_dict": {k: v.detach().cpu() for k, v in tensors.items()}, **(extra or {})}
     _check_plain(content, path.name)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.writing.{os.getpid()}")
-    torch.save(content, temporary)
+    torch.save(dict(content), temporary)
     _sync(temporary)
     os.replace(temporary, path)
 

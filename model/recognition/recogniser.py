@@ -82,6 +82,8 @@ class Recogniser(nn.Module):
         )
         start = PUBLISHED_LOGIT_SCALE if settings.recorded else clip.logit_scale.item()
         self.logit_scale = nn.Parameter(torch.tensor(start))
+        if settings.use_handcrafted_features:
+            self.text_prompts.requires_grad_(False)
         if settings.learn_just_pooling:
             self._learn_just_pooling()
 
@@ -204,7 +206,10 @@ class Recogniser(nn.Module):
         rows = torch.arange(len(tokens.frames), device=tokens.frames.device)
         norm = not self.settings.recorded or self.method.recorded_live_bias
         features = self.clip.project_text(tokens.frames[rows, tokens.end], norm)
-        return features.unflatten(0, (tokens.videos, -1)) if self.method.text_per_view else features
+        if not self.method.text_per_view:
+            return features
+        views = len(next(iter(shared.values())))
+        return features.unflatten(0, (tokens.videos, -1)).expand(views, -1, -1)
 
     def encode_text(self, texts: ClassTexts, shared: Mapping[str, Tensor] | None = None) -> Tensor:
         """Text features as they enter the product: [C, E], or [N, C, E] where views have texts of their own.

@@ -1,0 +1,55 @@
+"""What a recogniser costs: parameters, and multiply-adds for one video.
+
+The forward pass itself is counted, on tensors without data, so the numbers follow every setting.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+from model.recognition.recogniser import ClassTexts, Recogniser
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Counts of a recogniser.
+
+    Attributes:
+        parameters: of backbone and learner.
+        trainable: that a training changes.
+        multiply_adds: of products and convolutions for one video, class texts included.
+        text_multiply_adds: of the text tower's blocks. Saved by `Recogniser.cached`, unless views have texts of
+            their own.
+    """
+
+    parameters: int
+    trainable: int
+    multiply_adds: int
+    text_multiply_adds: int
+
+
+def parameter_counts(model: Recogniser) -> tuple[int, int]:
+    """(all, trainable) parameters."""
+    counts = [(x.numel(), x.requires_grad) for x in model.parameters()]
+    return sum(count for count, _ in counts), sum(count for count, learns in counts if learns)
+
+
+@torch.no_grad()
+def cost(model: Recogniser, views: int = 12, frames: int = 8, classes: int = 101, words: int = 5) -> Cost:
+    """Cost of one video of `views` x `frames` frames; class names have `words` tokens, start and end included."""
+    config, meta = model.clip.config, torch.device("meta")
+    tensors = {
+        name: torch.empty_like(x, device=meta) for name, x in (*model.named_parameters(), *model.named_buffers())
+    }
+    pixels = torch.empty(1, views, frames, 3, config.resolution, config.resolution, device=meta)
+    ids = torch.empty(classes, words, dtype=torch.int64, device=meta)
+    hand = torch.empty(classes, config.embed_dim, device=meta) if model.needs_handcrafted else None
+    with FlopCounterMode(display=False) as counter:
+        functional_call(model, tensors, (pixels, ClassTexts(ids, hand)))
+    text = counter.get_flop_counts().get("Recogniser.clip.transformer", {})
+    # The counter calls a multiplication and an addition two operations.
+    return Cost(*parameter_counts(model), counter.get_total_flops() // 2, sum(text.values()) // 2)
