@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from torch.utils.checkpoint import checkpoint
 
-from model.backbone.blocks import Tokens, at_least_float32
+from model.backbone.blocks import Tokens, Transformer, at_least_float32
 from model.backbone.clip import CLIP
 from model.prompts import Prompt, TemporalPool
 from model.prompts.summary_token import FRAME_MASK
@@ -201,8 +201,7 @@ class Recogniser(nn.Module):
             return texts.handcrafted
         tokens = self.embed_text(texts)
         tokens = tokens.replace(shared=dict(shared or {}))
-        transformer = self.clip.transformer
-        tokens = transformer(tokens, self.text_prompts, False, self.settings.use_checkpointing, self._depth())
+        tokens = self._blocks(self.clip.transformer, tokens, self.text_prompts)
         rows = torch.arange(len(tokens.frames), device=tokens.frames.device)
         norm = not self.settings.recorded or self.method.recorded_live_bias
         features = self.clip.project_text(tokens.frames[rows, tokens.end], norm)
@@ -246,7 +245,7 @@ class Recogniser(nn.Module):
         tokens = visual.embed(views.flatten(0, 1), len(views), prompts)
         if mask is not None and not self.settings.recorded:
             tokens = tokens.replace(shared=tokens.shared | {FRAME_MASK: mask})
-        tokens = visual.transformer(tokens, prompts, False, self.settings.use_checkpointing, self._depth())
+        tokens = self._blocks(visual.transformer, tokens, prompts)
         features = visual.project(tokens.frames[:, 0]).unflatten(0, views.shape[:2])
         return features, {k: x for k, x in tokens.shared.items() if k.startswith("summary.") or k == FRAME_MASK}
 
@@ -316,10 +315,11 @@ class Recogniser(nn.Module):
         """Training loss of a batch (scalar); labels are [B] class numbers or [B, C] soft labels."""
         return total_loss(self.settings, result.logits, result.text, labels, texts.handcrafted, class_weights)
 
-    def _depth(self) -> int | None:
+    def _blocks(self, transformer: Transformer, tokens: Tokens, prompts: Sequence[Prompt]) -> Tokens:
         config = self.clip.config
         coupled = self.settings.recorded and self.method.coupled
-        return min(config.text_layers, config.vision_layers) if coupled else None
+        depth = min(config.text_layers, config.vision_layers) if coupled else None
+        return transformer(tokens, prompts, depth=depth, checkpointing=self.settings.use_checkpointing)
 
     def _unit_text(self, features: Tensor) -> Tensor:
         features = at_least_float32(features)

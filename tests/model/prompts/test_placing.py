@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from model.backbone.blocks import Block, Tokens
-from model.prompts.insertion import insert, remove
+from model.prompts.placing import insert, remove
 
 
 @pytest.fixture
