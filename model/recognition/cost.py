@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from model.recognition.recogniser import ClassTexts, Recogniser
@@ -41,14 +43,14 @@ def parameter_counts(model: Recogniser) -> tuple[int, int]:
 @torch.no_grad()
 def cost(model: Recogniser, views: int = 12, frames: int = 8, classes: int = 101, words: int = 5) -> Cost:
     """Cost of one video of `views` x `frames` frames; class names have `words` tokens, start and end included."""
-    config, meta = model.clip.config, torch.device("meta")
-    tensors = {
-        name: torch.empty_like(x, device=meta) for name, x in (*model.named_parameters(), *model.named_buffers())
-    }
-    pixels = torch.empty(1, views, frames, 3, config.resolution, config.resolution, device=meta)
-    ids = torch.empty(classes, words, dtype=torch.int64, device=meta)
-    hand = torch.empty(classes, config.embed_dim, device=meta) if model.needs_handcrafted else None
-    with FlopCounterMode(display=False) as counter:
+    config = model.clip.config
+    sizes = {name: (x.shape, x.dtype) for name, x in (*model.named_parameters(), *model.named_buffers())}
+    # The plain form of attention, because it is made of products, which the counter knows on every device.
+    with FakeTensorMode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        tensors = {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in sizes.items()}
+        pixels = torch.empty(1, views, frames, 3, config.resolution, config.resolution)
+        ids = torch.empty(classes, words, dtype=torch.int64)
+        hand = torch.empty(classes, config.embed_dim) if model.needs_handcrafted else None
         functional_call(model, tensors, (pixels, ClassTexts(ids, hand)))
     text = counter.get_flop_counts().get("Recogniser.clip.transformer", {})
     # The counter calls a multiplication and an addition two operations.
