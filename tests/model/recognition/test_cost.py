@@ -1,6 +1,6 @@
 import pytest
 import torch
-from recognition_samples import CONFIG, small_clip
+from recogniser_samples import CONFIG, small_clip
 
 from model.backbone.clip import CLIP, CLIPConfig
 from model.recognition import METHODS, build

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from recognition_samples import FRAMES, NAMES, recogniser, rows, small_clip, texts, videos
+from recogniser_samples import FRAMES, NAMES, recogniser, rows, small_clip, texts, videos
 from torch.nn.functional import normalize
 
 from model.backbone.clip import CLIP, small_config
