@@ -43,12 +43,13 @@ def read_transfers(text: Lists, vision: Lists, text_layers: int, vision_layers: 
         ValueError: lists that do not fit the towers, indices without a prompt or without a map.
     """
     for name, lists, layers in (("text", text, text_layers), ("vision", vision, vision_layers)):
-        if len(lists) > layers:
-            raise ValueError(
-                f"modality_transfer_{name} describes {len(lists)} layers, the {name} tower has {layers}: shorten it"
-            )
         if any(len(pair) != 2 for pair in lists):
             raise ValueError(f"modality_transfer_{name}: every layer needs two lists, own and mapped prompts")
+        used = [layer for layer, pair in enumerate(lists) if any(pair)]
+        if used and used[-1] >= layers:
+            raise ValueError(
+                f"modality_transfer_{name} has prompts for layer {used[-1]}, the {name} tower has layers 0 to {layers - 1}"
+            )
     return _read("text", text, vision), _read("vision", vision, text)
 
 

@@ -22,10 +22,15 @@ def test_mapped_prompts_enter_only_where_the_other_tower_uses_its_own():
     assert coupled_layers(text, vision) == [0, 1]
 
 
+def test_empty_lists_beyond_the_tower_are_no_mistake():
+    text, _ = read_transfers([[[0], []], [[], []], [[], []]], [[[], [0]]], 2, 2)
+    assert text.owners == (0,)
+
+
 @pytest.mark.parametrize(
     ("text", "vision", "message"),
     [
-        ([[[0], []]] * 4, [[[], []]], "describes 4 layers, the text tower has 3"),
+        ([[[0], []]] * 4, [[[], []]], "has prompts for layer 3, the text tower has layers 0 to 2"),
         ([[[0]]], [[[], []]], "needs two lists"),
         ([[[1], []]], [[[], []]], r"modality_transfer_text, layer 0: no prompts \[1\]; own prompts exist for layers"),
         ([[[0], []]], [[[], [2]]], r"modality_transfer_vision, layer 0: no prompts \[2\]; maps exist for layers \[0\]"),
