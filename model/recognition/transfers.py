@@ -48,7 +48,8 @@ def read_transfers(text: Lists, vision: Lists, text_layers: int, vision_layers: 
         used = [layer for layer, pair in enumerate(lists) if any(pair)]
         if used and used[-1] >= layers:
             raise ValueError(
-                f"modality_transfer_{name} has prompts for layer {used[-1]}, the {name} tower has layers 0 to {layers - 1}"
+                f"modality_transfer_{name} has prompts for layer {used[-1]}, "
+                f"the {name} tower has layers 0 to {layers - 1}"
             )
     return _read("text", text, vision), _read("vision", vision, text)
 
