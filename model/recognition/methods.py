@@ -70,8 +70,7 @@ class Method:
     @property
     def keys(self) -> tuple[str, ...]:
         """Names of all settings that it reads."""
-        extra = ("summary_attention",) if "num_heads_summary_attention" in self.own_keys else ()
-        return (*COMMON, *self.own_keys, *extra)
+        return (*COMMON, *self.own_keys)
 
     def settings(self, given: Mapping[str, Any] | None = None) -> Settings:
         """Its settings, published names with `-` or `_`; raises ValueError on what it does not read."""
@@ -142,7 +141,7 @@ _VISUAL = ("ctx_len_video",)
 _TRANSFERS = (
     "modality_transfer_text", "modality_transfer_vision", "num_tokens_per_layer_text", "num_tokens_per_layer_vision",
 )  # fmt: skip
-_SUMMARY = ("ctx_len_video", "num_frames", "num_frame_tokens", "num_heads_summary_attention")
+_SUMMARY = ("ctx_len_video", "summary_attention", "num_frames", "num_frame_tokens", "num_heads_summary_attention")
 
 METHODS: dict[str, Method] = {
     "video_coop": Method(
