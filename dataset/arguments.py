@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from dataset import READERS, Corpus
+from dataset.data_roots import data_root, plain_name
 
 FOLDERS = {"minimotion": "MiniMotion", "msrvtt": "MSRVTT", "msvd": "MSVD"}
 NAMES = {"minimotion": "MiniMotion", "msrvtt": "MSR-VTT", "msvd": "MSVD"}
@@ -23,7 +24,9 @@ class CorpusArguments:
         None,
         "minimotion (default), msrvtt, msvd, or folder: any folder, given by --data_root (default where that is given)",
     )
-    data_root: str | None = flag(None, "folder with videos/ and metadata/; default dataset/NAME beside the programs")
+    data_root: str | None = flag(
+        None, "folder with videos/ and metadata/; default: dataset/paths.json, else dataset/NAME"
+    )
     captions: str | None = flag(None, "annotation file; default: the known names in metadata/ of the data root")
     protocol: str = flag("captioning", "which lists of the corpus: captioning; for MSR-VTT also 7k and 9k (retrieval)")
     limit: int | None = flag(None, "only the first so many videos of every split")
@@ -42,7 +45,7 @@ class DataArguments(CorpusArguments):
 
 def reader_name(name: str) -> str | None:
     """The key of READERS that a spelling means ("MSR-VTT", "Msr_Vtt", "msrvtt"), None if it means none."""
-    plain = name.lower().replace("-", "").replace("_", "").replace(" ", "")
+    plain = plain_name(name)
     return plain if plain in READERS else None
 
 
@@ -65,7 +68,7 @@ def open_corpus(args: CorpusArguments) -> Corpus:
         raise ValueError(f"Unknown dataset ({args.dataset}). Known are {known_datasets()}.")
     if kind == "folder" and not args.data_root:
         raise ValueError("--dataset folder needs --data_root DIR, the folder that holds videos/")
-    root = Path(args.data_root).expanduser() if args.data_root else Path(__file__).resolve().parent / FOLDERS[kind]
+    root = data_root(args.data_root, FOLDERS.get(kind, kind))
     corpus = READERS[kind](root, Path(args.captions) if args.captions else None, args.protocol)
     split = args.split if isinstance(args, DataArguments) else None
     if split not in (None, "all"):
