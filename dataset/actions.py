@@ -44,9 +44,7 @@ class ActionCorpus:
         for split, clips in self.splits.items():
             wrong = [clip.name for clip in clips if not 0 <= clip.label < len(self.classes)]
             if wrong:
-                raise CorpusError(
-                    f"{self.name}: labels of the {split} list lie outside the {len(self.classes)} classes: {listed(wrong)}"
-                )
+                raise CorpusError(f"{self.name}: labels of the {split} list lie outside its classes: {listed(wrong)}")
 
     def with_classes(self, kept: Iterable[int]) -> ActionCorpus:
         """The same corpus with these classes only, numbered anew in their old order."""

@@ -25,7 +25,7 @@ class CorpusArguments:
         "minimotion (default), msrvtt, msvd, or folder: any folder, given by --data_root (default where that is given)",
     )
     data_root: str | None = flag(
-        None, "folder with videos/ and metadata/; default: dataset/paths.json, else dataset/NAME"
+        None, "folder with videos/ and metadata/; default: that of dataset/paths.json, or dataset/NAME"
     )
     captions: str | None = flag(None, "annotation file; default: the known names in metadata/ of the data root")
     protocol: str = flag("captioning", "which lists of the corpus: captioning; for MSR-VTT also 7k and 9k (retrieval)")

@@ -37,7 +37,7 @@ class RetrievalArguments:
     method: Literal["clip4clip"] = flag("clip4clip", "what is trained: " + ", ".join(METHODS))
     datatype: str | None = flag(None, f"corpus: {known_datasets()}")
     data_root: str | None = flag(
-        None, "folder with videos/ and metadata/; default: dataset/paths.json, else dataset/NAME"
+        None, "folder with videos/ and metadata/; default: that of dataset/paths.json, or dataset/NAME"
     )
     captions: str | None = flag(None, "annotation file; default: the known names in metadata/ of the data root")
     protocol: str = flag("captioning", "which lists: captioning; for MSR-VTT also 7k and 9k, the retrieval lists")

@@ -59,7 +59,7 @@ class ClipAugmentation:
             raise ValueError(f"hue is {self.hue}; it must lie between 0 and 0.5")
         if not 0 < self.crop_scale <= 1 or self.crop_ratio < 1:
             raise ValueError(
-                f"crop-scale is {self.crop_scale} and crop-ratio {self.crop_ratio}; allowed: above 0 to 1, and 1 or more"
+                f"crop-scale is {self.crop_scale} and crop-ratio {self.crop_ratio}; above 0 to 1, and 1 or more"
             )
         if self.blur_kernel < 1 or self.blur_kernel % 2 == 0 or self.blur_sigma <= 0:
             raise ValueError(

@@ -63,7 +63,7 @@ def test_ucf101_finds_files_in_class_folders_and_flat(tmp_path):
     assert corpus.splits["test"][0].path is None
     assert counts(corpus.on_disk()) == {"train": 2, "test": 0}
     (tmp_path / "trainlist01.txt").write_text("Curling/v_Curling_g08_c01.avi 3\n")
-    with pytest.raises(CorpusError, match="Curling/v_Curling_g08_c01.avi is in no class"):
+    with pytest.raises(CorpusError, match=r"Curling/v_Curling_g08_c01\.avi is in no class"):
         READERS["ucf101"](tmp_path)
 
 
