@@ -20,11 +20,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from utility.distributed import Distributed
 from utility.loader import split_batch, to_device
-from utility.precision import choose_precision
+from utility.precision import LossScale, choose_precision
 from utility.progress import Progress
 from utility.random_state import untouched_random_states
 from utility.train_settings import TrainSettings
-from utility.training_run import Interrupt, TrainingRun
+from utility.training_run import Interrupt, TrainingRun, TrainState
 
 # loss_fn(model, batch) -> (sum of losses, their weight, further numbers to log, averaged with that weight)
 LossFunction = Callable[[nn.Module, Any], tuple[Tensor, Tensor | float, Mapping[str, Tensor | float]]]
@@ -69,6 +69,8 @@ def train(
     tables: Mapping[str, Tensor] | None = None,
     extra_state: Mapping[str, Any] | None = None,
     after_step: Callable[[nn.Module], None] | None = None,
+    after_epoch: Callable[[nn.Module, TrainState], None] | None = None,
+    start: TrainState | None = None,
     find_unused_parameters: bool = False,
 ) -> dict[str, Any]:
     """Trains `model` in place and writes `output_dir/last` (after every epoch and `save_steps`) and `output_dir/best`.
@@ -82,6 +84,10 @@ def train(
         config, vocabulary, tables: stored in the checkpoints.
         extra_state: further objects with `state_dict` and `load_state_dict` to save and restore.
         after_step: called with the model after every update, e.g. to clamp a temperature.
+        after_epoch: called on every rank when an epoch was scored and saved; it is the best so far where
+            `best_epoch == epoch`.
+        start: counters of a new run that does not start at 0 (the caller has brought the schedule there); a resumed
+            run has its own.
         find_unused_parameters: for models of which some parameters take no part in the loss (several processes only).
 
     Returns:
@@ -94,21 +100,29 @@ def train(
     """
     dist = dist or Distributed()
     micro_batch_size, accumulation = split_batch(settings.batch_size, settings.micro_batch_size, dist.world_size)
-    run = TrainingRun(Path(settings.output_dir), model, optimizer, schedule, settings, dist, extra_state or {})
-    run.config, run.vocabulary, run.tables, run.micro_batches = dict(config or {}), vocabulary, tables, len(loader)
-    state = run.resume() if settings.resume else run.start()
     precision = choose_precision(settings.precision, dist.device)
+    scale = LossScale() if precision == "fp16" else None
+    extra_state = {**(extra_state or {}), **({"scale": scale} if scale else {})}
+    run = TrainingRun(Path(settings.output_dir), model, optimizer, schedule, settings, dist, extra_state)
+    run.config, run.vocabulary, run.tables, run.micro_batches = dict(config or {}), vocabulary, tables, len(loader)
+    run.state = start or run.state
+    state = run.resume() if settings.resume else run.start()
     compute = _wrap(_LossModule(model, loss_fn, precision, dist.device), dist, find_unused_parameters)
     progress = Progress(run, names_of, micro_batch_size, accumulation)
     with Interrupt() as interrupt, progress, _attention_kernels(dist.device):
         while state.epoch < settings.epochs and not run.out_of_patience:
             model.train()
             for micro_batches in _steps(progress.timed(run.epoch_batches(loader)), accumulation):
-                totals = _accumulate_gradients(compute, micro_batches, settings, dist, interrupt)
+                factor = scale.value if scale else 1.0
+                totals = _accumulate_gradients(compute, micro_batches, settings, dist, interrupt, factor)
                 _refuse_non_finite(totals.loss, "loss", totals, micro_batches, names_of, state, dist)
-                norm = _normalise_gradients(optimizer, dist.world_size / totals.weight, settings.clip_norm)
-                _refuse_non_finite(norm, "gradient", totals, micro_batches, names_of, state, dist)
-                optimizer.step()
+                norm = _normalise_gradients(optimizer, dist.world_size / totals.weight / factor, settings.clip_norm)
+                overflow = scale is not None and not math.isfinite(norm) and factor > 1
+                if scale is not None:
+                    scale.update(math.isfinite(norm))
+                if not overflow:  # an overflow of fp16 costs a step; the next one has a smaller factor
+                    _refuse_non_finite(norm, "gradient", totals, micro_batches, names_of, state, dist)
+                    optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 progress.step(totals, norm, optimizer.param_groups[0]["lr"])
                 schedule.step()
@@ -122,7 +136,9 @@ def train(
                     run.save_last()
             metrics = _evaluate(evaluate, model, state.epoch, dist)
             run.finish_epoch(metrics)
-            progress.evaluated(metrics)
+            progress.evaluated(metrics, state.history[-1])
+            if after_epoch is not None:
+                after_epoch(model, state)
             if dist.all_sum(float(interrupt.requested)):
                 raise KeyboardInterrupt(f"stopped after epoch {state.epoch}; {run.last} continues with --resume")
     return run.summary()
@@ -145,10 +161,10 @@ class _LossModule(nn.Module):
     def __init__(self, model: nn.Module, loss_fn: LossFunction, precision: str, device: torch.device):
         super().__init__()
         self.model, self.loss_fn, self.device = model, loss_fn, device
-        self.half = precision == "bf16"
+        self.half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
 
     def forward(self, batch: Any) -> tuple[Tensor, Tensor | float, Mapping[str, Tensor | float]]:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(self.device.type, self.half or torch.bfloat16, enabled=self.half is not None):
             return self.loss_fn(self.model, batch)
 
 
@@ -182,6 +198,7 @@ def _accumulate_gradients(
     settings: TrainSettings,
     dist: Distributed,
     interrupt: Interrupt,
+    factor: float,
 ) -> _Totals:
     """Adds the gradients of the loss SUM of every micro-batch; processes exchange them once, with the last."""
     losses, weights, metrics = [], [], []
@@ -191,7 +208,7 @@ def _accumulate_gradients(
             compute.require_backward_grad_sync = last
         try:
             loss, weight, numbers = compute(to_device(batch, dist.device))
-            loss.backward()
+            (loss * factor if factor != 1 else loss).backward()
         except RuntimeError as error:
             if "out of memory" in str(error) or "can't allocate memory" in str(error):
                 raise OutOfDeviceMemory(_memory_advice(settings, dist, error)) from error

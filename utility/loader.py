@@ -16,7 +16,8 @@ class BatchLoader:
     """Iterates over this rank's micro-batches of an epoch, in whole optimiser steps.
 
     Step s of an epoch consists of positions s * batch_size ... of an order common to all ranks, whatever the number of
-    processes and the micro-batch size; samples that do not fill a last step are left out of that epoch. What a data set
+    processes and the micro-batch size; samples that do not fill a last step are left out of that epoch, or with `keep_rest`
+make a smaller last step (only samples that do not divide among the processes are then left out). What a data set
     draws at random for a micro-batch depends on seed, epoch, rank and micro-batch alone, so that a resumed run draws
     the same, with any number of workers.
 
@@ -25,6 +26,7 @@ class BatchLoader:
         collate: list of samples -> batch.
         batch_size: samples per optimiser step over all processes.
         micro_batch_size: samples per forward pass and process; must divide batch_size / processes.
+        keep_rest: use what does not fill a last step, as corpora of a few shots need.
 
     Raises:
         ValueError: sizes that do not divide, or fewer samples than one step needs.
@@ -40,15 +42,18 @@ class BatchLoader:
         seed: int = 0,
         shuffle: bool = True,
         num_workers: int = 0,
+        keep_rest: bool = False,
     ):
         dist = dist or Distributed()
         self.micro_batch_size, self.accumulation = split_batch(batch_size, micro_batch_size, dist.world_size)
         length = len(dataset)  # type: ignore[arg-type]
-        if length < batch_size:
+        if length < (dist.world_size if keep_rest else batch_size):
             raise ValueError(f"--batch_size {batch_size} is larger than the training data: {length} samples")
-        self.steps_per_epoch = length // batch_size
+        own = length // dist.world_size
+        count = -(-own // self.micro_batch_size) if keep_rest else length // batch_size * self.accumulation
+        self.steps_per_epoch = -(-count // self.accumulation)
         self._sampler = ShardedSampler(length, dist, seed, shuffle, drop_last=True)
-        self._order = _MicroBatchOrder(self._sampler, self.micro_batch_size, self.steps_per_epoch * self.accumulation)
+        self._order = _MicroBatchOrder(self._sampler, self.micro_batch_size, count)
         self._loader = DataLoader(
             _MicroBatches(dataset, collate, seed, dist.rank),
             batch_size=None,

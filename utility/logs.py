@@ -1,7 +1,8 @@
 """Where a run tells what it does: a logger and scalar curves, both silent on every rank but the first.
 
 Messages go to standard error and to `LOG_DIR/log.txt`, so that programs which print JSON print nothing else on standard
-output. Curves go to tensorboardX, and to Weights & Biases when it is installed and `WANDB_API_KEY` is set.
+output. Curves go to tensorboardX, and to Weights & Biases when it is installed and has a token: `WANDB_API_KEY`, or the
+file `tokens/wandb.txt`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+TOKEN_FILE = Path(__file__).resolve().parent.parent / "tokens" / "wandb.txt"
 FORMAT = "%(asctime)s %(levelname).1s %(message)s"
 
 
@@ -54,9 +56,11 @@ class Scalars:
         from tensorboardX import SummaryWriter
 
         self._writer = SummaryWriter(str(folder))
-        if os.environ.get("WANDB_API_KEY") and importlib.util.find_spec("wandb"):
+        token = wandb_token()
+        if token and importlib.util.find_spec("wandb"):
             import wandb
 
+            os.environ.setdefault("WANDB_API_KEY", token)
             self._wandb = wandb.init(dir=str(folder), name=Path(folder).name, config=dict(config or {}), resume="allow")
 
     def add(self, values: Mapping[str, Any], step: int, prefix: str = "") -> None:
@@ -77,3 +81,9 @@ class Scalars:
             self._writer.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+
+def wandb_token() -> str:
+    """What opens Weights & Biases: `WANDB_API_KEY`, else the content of `tokens/wandb.txt`, else nothing."""
+    given = os.environ.get("WANDB_API_KEY", "")
+    return given or (TOKEN_FILE.read_text(encoding="utf-8").strip() if TOKEN_FILE.is_file() else "")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
-    """`fp32` or `bf16`; "auto" takes bf16 where the hardware multiplies it natively.
+    """`fp32`, `bf16` or `fp16`; "auto" takes bf16 where the hardware multiplies it natively.
 
     Raises:
         ValueError: an unknown word.
@@ -19,6 +20,30 @@ def choose_precision(precision: str, device: torch.device) -> str:
     if precision not in PRECISIONS:
         raise ValueError(f"--precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
     return best_precision(device) if precision == "auto" else precision
+
+
+class LossScale:
+    """Factor on the loss under fp16, whose small gradients would else vanish.
+
+    Doubled after `interval` steps without an overflow, halved at one; numbers of the published recognisers.
+    """
+
+    def __init__(self, value: float = 8192.0, interval: int = 100):
+        self.value, self.interval, self.good = value, interval, 0
+
+    def update(self, finite: bool) -> None:
+        """Notes whether a step's gradient was finite."""
+        self.good = self.good + 1 if finite else 0
+        if not finite:
+            self.value /= 2
+        elif self.good == self.interval:
+            self.value, self.good = self.value * 2, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"value": self.value, "good": self.good}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.value, self.good = state["value"], state["good"]
 
 
 def best_precision(device: torch.device) -> str:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+import resource
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import torch
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -19,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 class Progress:
-    """One line per `log_steps` and curves: loss, rate, gradient norm, clips per second, share of time spent waiting."""
+    """A bar with loss, rate, speed and memory of every step; a line per `log_steps` and curves."""
 
     def __init__(
         self,
@@ -64,12 +67,14 @@ class Progress:
 
     def step(self, totals: Any, norm: float, rate: float) -> None:
         self._steps += 1
+        seconds = max(time.perf_counter() - self._start, 1e-9)
+        speed = self._samples * self._run.dist.world_size / seconds
+        memory = peak_memory(self._run.dist.device)
+        self._bar.set_postfix_str(f"loss {totals.loss:.4f}, lr {rate:.2e}, {speed:.1f} clips/s, {memory:.1f} GiB", False)
         self._bar.update()
         state, settings = self._run.state, self._run.settings
         if (state.step + 1) % settings.log_steps:
             return
-        seconds = max(time.perf_counter() - self._start, 1e-9)
-        speed = self._samples * self._run.dist.world_size / seconds
         waiting = self._waited / seconds
         left = (settings.epochs * self._steps_per_epoch - state.step - 1) * seconds / self._steps
         log.info(
@@ -78,15 +83,27 @@ class Progress:
             _clock(left),
         )
         values = {"loss": totals.loss, "lr": rate, "grad_norm": norm, "clips_per_second": speed, "wait_share": waiting}
+        values["memory_gib"] = memory
         self._scalars.add({**values, **totals.metrics}, state.step + 1, "train/")
         self._restart()
 
-    def evaluated(self, metrics: Mapping[str, Any]) -> None:
+    def evaluated(self, metrics: Mapping[str, Any], epoch: Mapping[str, Any]) -> None:
+        """Adds the curves of an epoch: what its evaluation gave, and its averages over training (`epoch_train/...`)."""
         self._scalars.add(metrics, self._run.state.step, "val/")
+        averages = {name: value for name, value in epoch.items() if name.startswith("train/")}
+        self._scalars.add(averages, self._run.state.step, "epoch_")
         self._scalars.flush()
 
     def _restart(self) -> None:
         self._start, self._waited, self._samples, self._steps = time.perf_counter(), 0.0, 0, 0
+
+
+def peak_memory(device: torch.device) -> float:
+    """The most memory that this process has used, in GiB: of the GPU, else of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    # Kilobytes on Linux, bytes on macOS.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**30
 
 
 def _clock(seconds: float) -> str:

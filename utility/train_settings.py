@@ -19,7 +19,7 @@ class TrainSettings:
         default=None, metadata={"help": "samples per forward pass and process; default: batch_size / processes"}
     )
     clip_norm: float = field(default=5.0, metadata={"help": "largest norm of the whole gradient; 0: no clipping"})
-    precision: Literal["auto", "fp32", "bf16"] = field(
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = field(
         default="auto", metadata={"help": "arithmetic of forward passes; auto: bf16 where the device multiplies it"}
     )
     seed: int = field(default=0, metadata={"help": "seed of weights, dropout, order and augmentation"})

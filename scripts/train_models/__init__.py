@@ -1,0 +1,1 @@
+"""Launchers of the recognition trainers, one per method, over one shared trainer."""

@@ -1,0 +1,59 @@
+"""Starting a run from what another one learnt."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from scripts.train_models.run_folder import CHECKPOINT, find_run
+from utility.checkpoint import is_checkpoint, load_checkpoint, read_tensors
+from utility.training_run import TrainState
+
+log = logging.getLogger(__name__)
+
+
+def continue_from(
+    spec: str, root: str | None, model: Any, optimizer: Any, lr: float, fresh: bool, epochs: int
+) -> TrainState:
+    """Loads what fits of another run into the model, and says what did.
+
+    Where all of it fits, and unless `fresh`, moments of the optimiser and the number of epochs trained come along, so
+    that rates go on where they stopped; the rate itself is always this run's. Else the new run counts from 0.
+
+    Args:
+        spec: METHOD/DATASET/RUN_ID, a run's folder, or a weight file of a recogniser.
+
+    Raises:
+        FileNotFoundError: no such run.
+        ValueError: nothing fits, or no epoch is left to train.
+    """
+    path = Path(spec).expanduser()
+    folder = None if path.is_file() and path.name != CHECKPOINT else find_run(spec, root)
+    tensors = read_tensors(path if folder is None else folder / CHECKPOINT)
+    left = model.load_learner(tensors, partial=True)
+    own = model.learner()
+    loaded = [name for name in own if name in tensors and tensors[name].shape == own[name].shape]
+    if not loaded:
+        raise ValueError(f"--continue_from {spec}: none of its tensors fits this model ({'; '.join(left[:6])})")
+    log.info("continuing from %s: loaded %s", folder or path, ", ".join(loaded))
+    if left:
+        log.warning("not loaded: %s", "; ".join(left))
+    last = folder / "last" if folder is not None else None
+    if left or fresh or last is None or not is_checkpoint(last):
+        return TrainState()
+    training = load_checkpoint(last).training or {}
+    state = TrainState(**training["state"])
+    if state.epoch >= epochs:
+        raise ValueError(
+            f"--continue_from {spec}: that run has trained {state.epoch} epochs, and --epochs is {epochs}. Give more, "
+            "or --use_fresh_lr_scheduler to count from the beginning"
+        )
+    try:
+        optimizer.load_state_dict(training["optimizer"])
+    except ValueError:
+        log.warning("the optimiser's moments belong to other parameters (learn_just_pooling?) and start anew")
+    for group in optimizer.param_groups:
+        group["lr"] = group["initial_lr"] = lr
+    # The best of the other run is that of another run; this one finds its own.
+    return TrainState(epoch=state.epoch, history=state.history)

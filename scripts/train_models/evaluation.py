@@ -1,0 +1,152 @@
+"""Scores of a recogniser over labelled clips: predictions split over processes, all measures, cost.
+
+Shape letters: N clips, C classes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.data import DataLoader, Subset
+from torch.utils.flop_counter import FlopCounterMode
+
+from dataset.action_videos import ActionBatch, EvaluationClips
+from utility.calibration import calibration, fit_temperature, reliability, softmax
+from utility.charts import draw_confusion, draw_reliability
+from utility.classification import classification_scores
+from utility.distributed import Distributed
+from utility.images import to_clip
+from utility.loader import to_device
+
+
+@dataclass
+class Predictions:
+    """Logits [N, C] and labels [N] of the clips that could be read, their names, and causes for the others."""
+
+    logits: np.ndarray
+    labels: np.ndarray
+    names: list[str]
+    failed: dict[str, str]
+    seconds: float
+
+    @property
+    def loss(self) -> float:
+        return calibration(softmax(self.logits), self.labels)["nll"] if len(self.labels) else float("nan")
+
+    @property
+    def top1(self) -> float:
+        return float((self.logits.argmax(1) == self.labels).mean()) if len(self.labels) else 0.0
+
+
+@torch.no_grad()
+def predict(
+    model: Any, texts: Any, clips: EvaluationClips, normal: tuple[Sequence[float], Sequence[float]], dist: Distributed,
+    batch_size: int = 4, num_workers: int = 0,
+) -> Predictions:  # fmt: skip
+    """Logits of all clips; every process reads its share and all get everything.
+
+    Args:
+        texts: classes, from `Recogniser.class_texts`; their features are computed once.
+        normal: mean and standard deviation of the backbone's pictures.
+    """
+    start = time.perf_counter()
+    texts = model.cached(texts)
+    own = dist.shard(list(range(len(clips))))
+    loader = DataLoader(
+        Subset(clips, own), batch_size, num_workers=num_workers, collate_fn=_readable, pin_memory=False
+    )
+    rows: dict[int, tuple[Any, int, str]] = {}
+    failed: dict[str, str] = {}
+    position = 0
+    for batch, causes in loader:
+        places = [k for k in range(len(causes)) if causes[k] is None]
+        failed |= {clips.clips[own[position + k]].name: cause for k, cause in enumerate(causes) if cause is not None}
+        if batch is not None:
+            batch = to_device(batch, dist.device)
+            logits = model(to_clip(batch.frames, *normal), texts, batch.mask).logits.float().cpu().numpy()
+            for k, row, label, name in zip(places, logits, batch.labels.tolist(), batch.names, strict=True):
+                rows[own[position + k]] = (row, label, name)
+        position += len(causes)
+    everything: dict[int, tuple[Any, int, str]] = {}
+    for part_rows, part_failed in dist.gather_objects((rows, failed)):
+        everything |= part_rows
+        failed |= part_failed
+    ordered = [everything[k] for k in sorted(everything)]
+    classes = len(texts.ids)
+    logits = np.stack([row for row, _, _ in ordered]) if ordered else np.zeros((0, classes), np.float32)
+    labels = np.array([label for _, label, _ in ordered], np.int64)
+    return Predictions(logits, labels, [name for _, _, name in ordered], failed, time.perf_counter() - start)
+
+
+def _readable(items: list[Any]) -> tuple[ActionBatch | None, list[str | None]]:
+    """(batch of what could be read, cause or None for every item)."""
+    read = [item for item in items if not isinstance(item, str)]
+    return (ActionBatch.collate(read) if read else None), [x if isinstance(x, str) else None for x in items]
+
+
+def results(
+    predictions: Predictions, classes: Sequence[str], temperature: float | None = None, pictures: Path | None = None
+) -> dict[str, Any]:
+    """Everything that is said about a split, as plain types.
+
+    Args:
+        temperature: one fitted elsewhere; None fits it on these predictions (and says so).
+        pictures: prefix of the confusion matrix's and the reliability diagram's files.
+
+    Raises:
+        ValueError: not one clip could be read.
+    """
+    if not predictions.names:
+        causes = "; ".join(list(predictions.failed.values())[:3])
+        raise ValueError(f"none of {len(predictions.failed)} clips can be read: {causes or 'no clip was given'}")
+    logits, labels = predictions.logits, predictions.labels
+    plain = softmax(logits)
+    fitted = fit_temperature(logits, labels) if temperature is None else temperature
+    scores = classification_scores(plain, labels, classes)
+    if pictures is not None:
+        draw_confusion(np.array(scores["confusion"]), classes, pictures.with_name(f"{pictures.name}_confusion.png"))
+        bins = reliability(plain.max(1), plain.argmax(1) == labels)
+        draw_reliability(bins, pictures.with_name(f"{pictures.name}_reliability.png"))
+    return {
+        **scores,
+        "loss": predictions.loss,
+        "calibration": calibration(plain, labels),
+        "temperature": fitted,
+        "temperature_fitted_here": temperature is None,
+        "calibration_with_temperature": calibration(softmax(logits, fitted), labels),
+        "unreadable": predictions.failed,
+        "videos_per_second": len(labels) / max(predictions.seconds, 1e-9),
+    }
+
+
+def cost(model: Any, texts: Any, views: int, frames: int, resolution: int, device: torch.device) -> dict[str, Any]:
+    """Parameters, and multiply-adds of one video, with and without computing the class texts anew.
+
+    One multiply-add counts 1, in attention too; norms and activations do not count.
+    """
+    pixels = torch.zeros(1, views, frames, 3, resolution, resolution, device=device)
+    learnt = sum(p.numel() for p in model.learner().values())
+
+    def count(classes: Any) -> int:
+        # The counter knows the products of plain attention on every device, those of fused kernels on some.
+        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            model(pixels, classes)
+        return counter.get_total_flops() // 2
+
+    return {
+        "parameters": learnt + sum(p.numel() for p in model.clip.parameters()),
+        "learnt_parameters": learnt,
+        "trained_parameters": sum(p.numel() for p in model.learner().values() if p.requires_grad),
+        "views": views,
+        "frames_per_view": frames,
+        "classes": len(texts.ids),
+        "multiply_adds_per_video": count(texts),
+        "multiply_adds_per_video_with_known_texts": count(model.cached(texts)),
+    }

@@ -1,0 +1,23 @@
+"""Train ViTA: video tokens, frame tokens and a summary token per layer.
+
+    python scripts/train_models/run_vita.py
+    python scripts/train_models/run_vita.py --dataset ucf101 --backbone ViT-B-16-quickgelu --run_id first
+    torchrun --nproc_per_node 4 scripts/train_models/run_vita.py --config my_settings.json
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from scripts.train_models import train_recogniser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the program; returns its exit status."""
+    return train_recogniser.main("vita", argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
