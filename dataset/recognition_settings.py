@@ -10,7 +10,6 @@ from dataset.action_lists import FOLDERS, READERS
 from dataset.action_split import SplitSettings, divide
 from dataset.actions import ActionCorpus
 from dataset.data_roots import data_root, dataset_default, plain_name
-from utility.clip_augmentation import ClipAugmentation
 
 CHOICES = "minimotion, ucf101, hmdb51, kinetics400, or folder (a folder per class, with --data_root)"
 
@@ -24,7 +23,8 @@ class RecognitionData:
     """The corpus and how it is divided: what a config file has under "dataset-config"."""
 
     dataset: str | None = flag(
-        None, f"{CHOICES}; default: `dataset_default` of dataset/paths.json, else minimotion, or folder with --data_root"
+        None,
+        f"{CHOICES}; default: `dataset_default` of dataset/paths.json, else minimotion, or folder with --data_root",
     )
     data_root: str | None = flag(None, "folder of the corpus; default: what dataset/paths.json says, else dataset/NAME")
     lists: str | None = flag(None, "folder of the official lists; default: looked for in the data root")
@@ -135,8 +135,11 @@ class ViewArguments:
             if len(getattr(self, name)) != 2:
                 raise ValueError(f"{name} needs two numbers, got {getattr(self, name)}")
 
-    def augmentation(self) -> ClipAugmentation | None:
-        """What happens to training clips, None without `use_augmentation`."""
+    def augmentation(self) -> Any:
+        """The `ClipAugmentation` of training clips, None without `use_augmentation`."""
+        # Inside, because it imports torch, which takes seconds, and --help should come at once.
+        from utility.clip_augmentation import ClipAugmentation
+
         flip = 0.5 if self.horizontal_flip is None else self.horizontal_flip
         how = ClipAugmentation(
             self.crop_scale, self.crop_ratio, flip, self.vertical_flip, self.brightness, self.contrast,

@@ -59,9 +59,7 @@ def predict(
     start = time.perf_counter()
     texts = model.cached(texts)
     own = dist.shard(list(range(len(clips))))
-    loader = DataLoader(
-        Subset(clips, own), batch_size, num_workers=num_workers, collate_fn=_readable, pin_memory=False
-    )
+    loader = DataLoader(Subset(clips, own), batch_size, num_workers=num_workers, collate_fn=_readable, pin_memory=False)
     rows: dict[int, tuple[Any, int, str]] = {}
     failed: dict[str, str] = {}
     position = 0

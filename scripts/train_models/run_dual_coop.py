@@ -1,8 +1,8 @@
 """Train Dual-CoOp: text context and visual tokens.
 
-    python scripts/train_models/run_dual_coop.py
-    python scripts/train_models/run_dual_coop.py --dataset ucf101 --backbone ViT-B-16-quickgelu --run_id first
-    torchrun --nproc_per_node 4 scripts/train_models/run_dual_coop.py --config my_settings.json
+python scripts/train_models/run_dual_coop.py
+python scripts/train_models/run_dual_coop.py --dataset ucf101 --backbone ViT-B-16-quickgelu --run_id first
+torchrun --nproc_per_node 4 scripts/train_models/run_dual_coop.py --config my_settings.json
 """
 
 import sys

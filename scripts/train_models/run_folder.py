@@ -83,6 +83,7 @@ def load_recogniser(run: Run, backbone_spec: str | None = None, device: Any = "c
         ValueError: another backbone than that of the training.
     """
     from model.recognition import build
+
     from pretrained.backbones import load_backbone
 
     backbone = load_backbone(backbone_spec or located(run.backbone["spec"]))

@@ -1,8 +1,8 @@
 """Train STT: ViTA's prompts, and class texts that see the summary of the video.
 
-    python scripts/train_models/run_stt.py
-    python scripts/train_models/run_stt.py --dataset ucf101 --backbone ViT-B-16-quickgelu --run_id first
-    torchrun --nproc_per_node 4 scripts/train_models/run_stt.py --config my_settings.json
+python scripts/train_models/run_stt.py
+python scripts/train_models/run_stt.py --dataset ucf101 --backbone ViT-B-16-quickgelu --run_id first
+torchrun --nproc_per_node 4 scripts/train_models/run_stt.py --config my_settings.json
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Train Video-CoOp: text context, shared by all classes; CLIP looks at every frame by itself.
 
-    python scripts/train_models/run_video_coop.py
-    python scripts/train_models/run_video_coop.py --dataset ucf101 --backbone ViT-B-16-quickgelu --run_id first
-    torchrun --nproc_per_node 4 scripts/train_models/run_video_coop.py --config my_settings.json
+python scripts/train_models/run_video_coop.py
+python scripts/train_models/run_video_coop.py --dataset ucf101 --backbone ViT-B-16-quickgelu --run_id first
+torchrun --nproc_per_node 4 scripts/train_models/run_video_coop.py --config my_settings.json
 """
 
 import sys

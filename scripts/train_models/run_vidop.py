@@ -1,8 +1,8 @@
 """Train ViDOP: visual tokens only; the texts are class names or a handcrafted sentence.
 
-    python scripts/train_models/run_vidop.py
-    python scripts/train_models/run_vidop.py --dataset ucf101 --backbone ViT-B-16-quickgelu --run_id first
-    torchrun --nproc_per_node 4 scripts/train_models/run_vidop.py --config my_settings.json
+python scripts/train_models/run_vidop.py
+python scripts/train_models/run_vidop.py --dataset ucf101 --backbone ViT-B-16-quickgelu --run_id first
+torchrun --nproc_per_node 4 scripts/train_models/run_vidop.py --config my_settings.json
 """
 
 import sys

@@ -1,8 +1,8 @@
 """Train ViLT: prompts in the layers of both towers, with linear maps between them.
 
-    python scripts/train_models/run_vilt.py
-    python scripts/train_models/run_vilt.py --dataset ucf101 --backbone ViT-B-16-quickgelu --run_id first
-    torchrun --nproc_per_node 4 scripts/train_models/run_vilt.py --config my_settings.json
+python scripts/train_models/run_vilt.py
+python scripts/train_models/run_vilt.py --dataset ucf101 --backbone ViT-B-16-quickgelu --run_id first
+torchrun --nproc_per_node 4 scripts/train_models/run_vilt.py --config my_settings.json
 """
 
 import sys

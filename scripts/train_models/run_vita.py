@@ -1,8 +1,8 @@
 """Train ViTA: video tokens, frame tokens and a summary token per layer.
 
-    python scripts/train_models/run_vita.py
-    python scripts/train_models/run_vita.py --dataset ucf101 --backbone ViT-B-16-quickgelu --run_id first
-    torchrun --nproc_per_node 4 scripts/train_models/run_vita.py --config my_settings.json
+python scripts/train_models/run_vita.py
+python scripts/train_models/run_vita.py --dataset ucf101 --backbone ViT-B-16-quickgelu --run_id first
+torchrun --nproc_per_node 4 scripts/train_models/run_vita.py --config my_settings.json
 """
 
 import sys

@@ -67,7 +67,9 @@ class PromptArguments:
     layers_with_summary_to_text: list[int] | None = flag(None, "STT: text layers that see the video; default 0 to 9")
     modality_transfer_text: list[str] | None = field(
         default=None,
-        metadata={"help": "ViLT, per layer: [[own text prompts], [mapped vision prompts]], as in '[[0], []]' '[[], [1]]'"},
+        metadata={
+            "help": "ViLT, per layer: [[own text prompts], [mapped vision prompts]], as in '[[0], []]' '[[], [1]]'"
+        },
     )
     modality_transfer_vision: list[str] | None = field(
         default=None, metadata={"help": "ViLT, per layer: [[own vision prompts], [mapped text prompts]]"}

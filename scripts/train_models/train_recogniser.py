@@ -217,7 +217,13 @@ class Session:
         state = TrainState()
         if run.continue_from and not run.resume:
             state = continue_from(
-                run.continue_from, run.models_root, self.model, optimizer, run.lr, run.use_fresh_lr_scheduler, run.epochs
+                run.continue_from,
+                run.models_root,
+                self.model,
+                optimizer,
+                run.lr,
+                run.use_fresh_lr_scheduler,
+                run.epochs,
             )
         if not state.epoch:
             state.epoch = min(run.epochs_to_skip, run.epochs - 1)
@@ -312,4 +318,6 @@ class Session:
                 report["samples"],
             )  # fmt: skip
             if found.failed:
-                log.warning("%d clips cannot be read: %s", len(found.failed), "; ".join(list(found.failed.values())[:3]))
+                log.warning(
+                    "%d clips cannot be read: %s", len(found.failed), "; ".join(list(found.failed.values())[:3])
+                )
