@@ -1,7 +1,7 @@
 """Labelled clips as views for recognisers: decoded, kept, augmented, mixed, batched.
 
-Shape letters: B clips, V views (temporal views, in each the squares from left to right), T frames of a view, n different
-frames of a clip, R edge in pixels, C classes.
+Shape letters: B clips, V views (temporal views, in each the squares from left to right), T frames of a view,
+n different frames of a clip, R edge in pixels, C classes.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class RecognitionData:
 
     dataset: str | None = flag(
         None,
-        f"{CHOICES}; default: `dataset_default` of dataset/paths.json, else minimotion, or folder with --data_root",
+        f"{CHOICES}; default: dataset_default of paths.json, else minimotion; with --data_root folder",
     )
     data_root: str | None = flag(None, "folder of the corpus; default: what dataset/paths.json says, else dataset/NAME")
     lists: str | None = flag(None, "folder of the official lists; default: looked for in the data root")

@@ -5,8 +5,8 @@
     python -m scripts.recognise my_videos --backbone ViT-B-16-quickgelu --classes kinetics_names.txt
 
 Prints the five most likely actions of every video with their probabilities. `--classes` scores names that were never
-trained on; with `--backbone` and no `--checkpoint` the backbone alone names them (zero-shot). Of a folder every video is
-read; what cannot be read is said at the end.
+trained on; with `--backbone` and no `--checkpoint` the backbone alone names them (zero-shot). Of a folder every video
+is read; what cannot be read is said.
 """
 
 from __future__ import annotations

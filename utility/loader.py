@@ -15,21 +15,21 @@ from utility.random_state import seed_all, untouched_random_states
 class BatchLoader:
     """Iterates over this rank's micro-batches of an epoch, in whole optimiser steps.
 
-        Step s of an epoch consists of positions s * batch_size ... of an order common to all ranks, whatever the number of
-        processes and the micro-batch size; samples that do not fill a last step are left out of that epoch, or with `keep_rest`
-    make a smaller last step (only samples that do not divide among the processes are then left out). What a data set
-        draws at random for a micro-batch depends on seed, epoch, rank and micro-batch alone, so that a resumed run draws
-        the same, with any number of workers.
+    Step s of an epoch consists of positions s * batch_size ... of an order common to all ranks, whatever the number of
+    processes and the micro-batch size; samples that do not fill a last step are left out of that epoch, or with
+    `keep_rest` make a smaller one (then only what does not divide among the processes is left out). What a data set
+    draws at random for a micro-batch depends on seed, epoch, rank and micro-batch alone, so that a resumed run draws
+    the same, with any number of workers.
 
-        Args:
-            dataset: `dataset[index]` gives a sample.
-            collate: list of samples -> batch.
-            batch_size: samples per optimiser step over all processes.
-            micro_batch_size: samples per forward pass and process; must divide batch_size / processes.
-            keep_rest: use what does not fill a last step, as corpora of a few shots need.
+    Args:
+        dataset: `dataset[index]` gives a sample.
+        collate: list of samples -> batch.
+        batch_size: samples per optimiser step over all processes.
+        micro_batch_size: samples per forward pass and process; must divide batch_size / processes.
+        keep_rest: use what does not fill a last step, as corpora of a few shots need.
 
-        Raises:
-            ValueError: sizes that do not divide, or fewer samples than one step needs.
+    Raises:
+        ValueError: sizes that do not divide, or fewer samples than one step needs.
     """
 
     def __init__(

@@ -70,9 +70,8 @@ class Progress:
         seconds = max(time.perf_counter() - self._start, 1e-9)
         speed = self._samples * self._run.dist.world_size / seconds
         memory = peak_memory(self._run.dist.device)
-        self._bar.set_postfix_str(
-            f"loss {totals.loss:.4f}, lr {rate:.2e}, {speed:.1f} clips/s, {memory:.1f} GiB", False
-        )
+        shown = f"loss {totals.loss:.4f}, lr {rate:.2e}, {speed:.1f} clips/s, {memory:.1f} GiB"
+        self._bar.set_postfix_str(shown, refresh=False)
         self._bar.update()
         state, settings = self._run.state, self._run.settings
         if (state.step + 1) % settings.log_steps:

@@ -1,7 +1,7 @@
 """Flags of the recognition trainers, and what they are by default for a method and a corpus.
 
-Published keys, `_` for `-`. Values come from BASE, then the method, then the corpus, then config files, then the command
-line; the last one that says something counts.
+Published keys, `_` for `-`. Values come from BASE, then the method, then the corpus, then config files, then the
+command line; the last one that says something counts.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class PromptArguments:
     num_frame_tokens: int | None = flag(None, "ViTA, STT: tokens per frame; default 1")
     has_discriminative_conditioning: bool | None = flag(None, "ViTA: frame tokens get the previous layer's summary")
     num_heads_summary_attention: int | None = flag(None, "ViTA, STT: default as many as the vision tower has")
-    layers_with_summary_to_text: list[int] | None = flag(None, "STT: text layers that see the video; default 0 to 9")
+    layers_with_summary_to_text: list[int] | None = field(
+        default=None, metadata={"help": "STT: text layers that see the video; default 0 to 9"}
+    )
     modality_transfer_text: list[str] | None = field(
         default=None,
         metadata={

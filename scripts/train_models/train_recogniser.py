@@ -292,6 +292,7 @@ class Session:
 
     def evaluate(self) -> None:
         """Scores the best epoch on the validation and test splits; the temperature is the validation's."""
+        from dataset.corpus import listed
         from scripts.train_models.evaluation import cost, results
         from scripts.train_models.run_folder import VALIDATION
 
@@ -312,12 +313,10 @@ class Session:
             report = {"method": self.args.method, "corpus": self.corpus.name, "split": split, **report, "cost": price}
             self.folder.results(file, report)
             log.info(
-                "%s: top-1 %.1f, top-5 %.1f, macro F1 %.1f, calibration error %.3f (%.3f with temperature %.2f), %d clips",
+                "%s: top-1 %.1f, top-5 %.1f, macro F1 %.1f, calibration error %.3f (at temperature %.2f: %.3f), %d clips",
                 split, 100 * report["top1"], 100 * report["top5"], 100 * report["macro"]["f1"],
-                report["calibration"]["ece"], report["calibration_with_temperature"]["ece"], report["temperature"],
+                report["calibration"]["ece"], report["temperature"], report["calibration_with_temperature"]["ece"],
                 report["samples"],
             )  # fmt: skip
             if found.failed:
-                log.warning(
-                    "%d clips cannot be read: %s", len(found.failed), "; ".join(list(found.failed.values())[:3])
-                )
+                log.warning("%d clips cannot be read: %s", len(found.failed), listed(found.failed.values(), 3))
