@@ -22,11 +22,8 @@ def flag(default: Any, text: str) -> Any:
 class RecognitionData:
     """The corpus and how it is divided: what a config file has under "dataset-config"."""
 
-    dataset: str | None = flag(
-        None,
-        f"{CHOICES}; default: dataset_default of paths.json, else minimotion; with --data_root folder",
-    )
-    data_root: str | None = flag(None, "folder of the corpus; default: what dataset/paths.json says, else dataset/NAME")
+    dataset: str | None = flag(None, f"{CHOICES}; default: what dataset/paths.json says, else minimotion")
+    data_root: str | None = flag(None, "folder of the corpus; default: of dataset/paths.json, else dataset/NAME")
     lists: str | None = flag(None, "folder of the official lists; default: looked for in the data root")
     split_number: int = flag(1, "which of the official splits of UCF101 or HMDB51: 1, 2 or 3")
     batch_size: int | None = flag(None, "videos per forward pass and process; the default depends on the corpus")
@@ -39,7 +36,7 @@ class RecognitionData:
     skip_first_K_val: int = flag(0, "validation clips per class that are left out before those")
     has_validation: bool | None = flag(
         None,
-        "validate on the corpus's own validation list, else on held-out recordings; 0: on the clips that follow K_train "
+        "validate on the corpus's own validation list, else on held-out recordings; 0: on what follows the K_train clips "
         "in the training list; default: 1, HMDB51: 0",
     )
     val_proportion: float = flag(0.2, "share of a class's recordings that validate where there is no list for it")

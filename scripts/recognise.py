@@ -99,9 +99,8 @@ def load(args: RecogniseArguments, device: Any) -> tuple[Any, Any, list[str], An
     """(recogniser in eval mode, backbone, classes it was trained on, views)."""
     from dataclasses import replace
 
-    from model.recognition import build
-
     from dataset.action_videos import ViewSettings
+    from model.recognition import build
     from pretrained.backbones import load_backbone
     from scripts.train_models.run_folder import find_run, load_recogniser, read_run
 

@@ -6,8 +6,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from pretrained.recogniser_weights import load_recogniser
 from scripts.train_models.run_folder import CHECKPOINT, find_run
-from utility.checkpoint import is_checkpoint, load_checkpoint, read_tensors
+from utility.checkpoint import is_checkpoint, load_checkpoint
 from utility.training_run import TrainState
 
 log = logging.getLogger(__name__)
@@ -22,7 +23,7 @@ def continue_from(
     that rates go on where they stopped; the rate itself is always this run's. Else the new run counts from 0.
 
     Args:
-        spec: METHOD/DATASET/RUN_ID, a run's folder, or a weight file of a recogniser.
+        spec: METHOD/DATASET/RUN_ID, a run's folder, or a recogniser's checkpoint file, published ones too.
 
     Raises:
         FileNotFoundError: no such run.
@@ -30,12 +31,9 @@ def continue_from(
     """
     path = Path(spec).expanduser()
     folder = None if path.is_file() and path.name != CHECKPOINT else find_run(spec, root)
-    tensors = read_tensors(path if folder is None else folder / CHECKPOINT)
-    left = model.load_learner(tensors, partial=True)
-    own = model.learner()
-    loaded = [name for name in own if name in tensors and tensors[name].shape == own[name].shape]
-    if not loaded:
-        raise ValueError(f"--continue_from {spec}: none of its tensors fits this model ({'; '.join(left[:6])})")
+    checkpoint, left = load_recogniser(model, path if folder is None else folder / CHECKPOINT, partial=True)
+    own, stored = model.learner(), checkpoint.learner
+    loaded = [name for name in own if name in stored and stored[name].shape == own[name].shape]
     log.info("continuing from %s: loaded %s", folder or path, ", ".join(loaded))
     if left:
         log.warning("not loaded: %s", "; ".join(left))

@@ -1,4 +1,4 @@
-"""Scores of a recogniser over labelled clips: predictions split over processes, all measures, cost.
+"""Scores of a recogniser over labelled clips: predictions split over processes, all measures.
 
 Shape letters: N clips, C classes.
 """
@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.data import DataLoader, Subset
-from torch.utils.flop_counter import FlopCounterMode
 
 from dataset.action_videos import ActionBatch, EvaluationClips
 from utility.calibration import calibration, fit_temperature, reliability, softmax
@@ -121,30 +119,4 @@ def results(
         "calibration_with_temperature": calibration(softmax(logits, fitted), labels),
         "unreadable": predictions.failed,
         "videos_per_second": len(labels) / max(predictions.seconds, 1e-9),
-    }
-
-
-def cost(model: Any, texts: Any, views: int, frames: int, resolution: int, device: torch.device) -> dict[str, Any]:
-    """Parameters, and multiply-adds of one video, with and without computing the class texts anew.
-
-    One multiply-add counts 1, in attention too; norms and activations do not count.
-    """
-    pixels = torch.zeros(1, views, frames, 3, resolution, resolution, device=device)
-    learnt = sum(p.numel() for p in model.learner().values())
-
-    def count(classes: Any) -> int:
-        # The counter knows the products of plain attention on every device, those of fused kernels on some.
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            model(pixels, classes)
-        return counter.get_total_flops() // 2
-
-    return {
-        "parameters": learnt + sum(p.numel() for p in model.clip.parameters()),
-        "learnt_parameters": learnt,
-        "trained_parameters": sum(p.numel() for p in model.learner().values() if p.requires_grad),
-        "views": views,
-        "frames_per_view": frames,
-        "classes": len(texts.ids),
-        "multiply_adds_per_video": count(texts),
-        "multiply_adds_per_video_with_known_texts": count(model.cached(texts)),
     }

@@ -12,7 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from dataset.action_videos import ViewSettings
-from utility.checkpoint import export_pth, load_checkpoint, read_tensors
+from model.recognition import Recogniser, build
+from pretrained import recogniser_weights
+from pretrained.backbones import Backbone, load_backbone
+from utility.checkpoint import load_checkpoint
 from utility.places import ROOT, located
 
 CHECKPOINT, CONFIG, LOG, VALIDATION = "checkpoint.pth", "config.json", "training_log.json", "validation_results.json"
@@ -59,9 +62,6 @@ class Run:
     backbone: dict[str, Any]
     views: ViewSettings
 
-    def tensors(self) -> dict[str, Tensor]:
-        return read_tensors(self.folder / CHECKPOINT)
-
 
 def read_run(folder: Path) -> Run:
     """
@@ -76,16 +76,12 @@ def read_run(folder: Path) -> Run:
         raise ValueError(f"{folder / CONFIG} does not describe a recogniser: {error}") from error
 
 
-def load_recogniser(run: Run, backbone_spec: str | None = None, device: Any = "cpu") -> tuple[Any, Any]:
+def load_recogniser(run: Run, backbone_spec: str | None = None, device: Any = "cpu") -> tuple[Recogniser, Backbone]:
     """(recogniser in eval mode, its backbone).
 
     Raises:
         ValueError: another backbone than that of the training.
     """
-    from model.recognition import build
-
-    from pretrained.backbones import load_backbone
-
     backbone = load_backbone(backbone_spec or located(run.backbone["spec"]))
     if backbone.hash != run.backbone["hash"]:
         raise ValueError(
@@ -93,7 +89,7 @@ def load_recogniser(run: Run, backbone_spec: str | None = None, device: Any = "c
             f"{backbone.name} has the hash {backbone.hash}: give that one with --backbone"
         )
     model = build(run.method, backbone.model, run.settings)
-    model.load_learner(run.tensors())
+    recogniser_weights.load_recogniser(model, run.folder / CHECKPOINT)
     return model.to(device).eval(), backbone
 
 
@@ -112,8 +108,8 @@ class RunFolder:
     def results(self, name: str, content: Mapping[str, Any]) -> None:
         self._json(name, content)
 
-    def checkpoint(self, tensors: Mapping[str, Tensor], extra: Mapping[str, Any]) -> None:
-        export_pth(self.path / CHECKPOINT, tensors, extra)
+    def checkpoint(self, checkpoint: recogniser_weights.RecogniserCheckpoint) -> None:
+        recogniser_weights.write_recogniser(self.path / CHECKPOINT, checkpoint)
 
     def best(self) -> dict[str, Tensor]:
         """Learnt tensors of the best epoch."""

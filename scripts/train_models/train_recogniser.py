@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 DEMO_BACKBONE = "results/demo/clip4clip"
 DEBUG_BATCHES = 4
+CURVES = (("acc", "accuracy"), ("loss", "loss"))
 
 
 def main(method: str, argv: Sequence[str] | None = None) -> int:
@@ -266,6 +267,8 @@ class Session:
 
     def after_epoch(self, learner: Any, state: Any) -> None:
         """Keeps the files of the run up to date, so that a stopped run has them too."""
+        from pretrained.recogniser_weights import RecogniserCheckpoint
+
         if not self.dist.is_main:
             return
         history = [{**epoch} for epoch in state.history]
@@ -274,8 +277,13 @@ class Session:
         summary = {"best_epoch": state.best_epoch, "best_top1": state.best_score}
         self.folder.log(history, summary)
         if state.best_epoch == state.epoch:
-            extra = {"method": self.args.method, "classes": list(self.corpus.classes), "epoch": state.epoch}
-            self.folder.checkpoint(self.model.learner_state(), {**extra, "top1": state.best_score})
+            other = {"method": self.args.method, "classes": list(self.corpus.classes), "top1": state.best_score}
+            learner, settings = self.model.learner_state(), asdict(self.model.settings)
+            curves = {
+                split: {short: [epoch.get(f"{split}/{long}") for epoch in history] for short, long in CURVES}
+                for split in ("train", "val")
+            }
+            self.folder.checkpoint(RecogniserCheckpoint(learner, settings, state.epoch, curves, other=other))
 
     # ---- scores ----------------------------------------------------------------------------------------------------
 
@@ -293,12 +301,13 @@ class Session:
     def evaluate(self) -> None:
         """Scores the best epoch on the validation and test splits; the temperature is the validation's."""
         from dataset.corpus import listed
-        from scripts.train_models.evaluation import cost, results
+        from model.recognition.cost import cost
+        from scripts.train_models.evaluation import results
         from scripts.train_models.run_folder import VALIDATION
 
         self.model.load_learner(self.folder.best())
         views = self.views.temporal * self.views.spatial
-        price = cost(self.model.eval(), self.texts, views, self.views.frames, self.views.size, self.dist.device)
+        price = asdict(cost(self.model, views, self.views.frames, *self.texts.ids.shape)) | {"views": views}
         temperature = None
         for split, file in (("val", VALIDATION), ("test", "test_results.json")):
             if not self.corpus.splits.get(split):
@@ -313,7 +322,7 @@ class Session:
             report = {"method": self.args.method, "corpus": self.corpus.name, "split": split, **report, "cost": price}
             self.folder.results(file, report)
             log.info(
-                "%s: top-1 %.1f, top-5 %.1f, macro F1 %.1f, calibration error %.3f (at temperature %.2f: %.3f), %d clips",
+                "%s: top-1 %.1f, top-5 %.1f, F1 %.1f, calibration error %.3f, with temperature %.2f %.3f, %d clips",
                 split, 100 * report["top1"], 100 * report["top5"], 100 * report["macro"]["f1"],
                 report["calibration"]["ece"], report["temperature"], report["calibration_with_temperature"]["ece"],
                 report["samples"],

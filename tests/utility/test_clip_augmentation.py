@@ -50,7 +50,7 @@ def test_every_strength_changes_the_clip_and_all_frames_alike(name):
         ("blur_kernel", 3, {"blur": 1.0, "blur_sigma": 3.0}),
         ("blur_sigma", 3.0, {"blur": 1.0}),
         ("cutout_scale", (0.5, 0.6), {"cutout": 1.0}),
-        ("cutout_ratio", (3.0, 3.1), {"cutout": 1.0}),
+        ("cutout_ratio", (0.3, 0.31), {"cutout": 1.0, "cutout_scale": (0.3, 0.31)}),
     ],
 )
 def test_every_shape_changes_the_clip(name, value, base):

@@ -19,5 +19,5 @@ def test_what_the_hardware_multiplies(monkeypatch, native, best):
 
 
 def test_unknown_words_are_refused():
-    with pytest.raises(ValueError, match="--precision is 'fp16'; it must be one of auto, fp32, bf16"):
-        choose_precision("fp16", CPU)
+    with pytest.raises(ValueError, match="--precision is 'half'; it must be one of auto, fp32, bf16, fp16"):
+        choose_precision("half", CPU)

@@ -1,0 +1,191 @@
+"""The recognition trainers: files of a run, resume, continuing, evaluation, and what their errors say."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from launch import torchrun
+from recognition_samples import COLOURS, FRAMES, Scene, save_backbone
+
+from pretrained import zoo
+from scripts.train_models import train_recogniser
+from scripts.train_models.run_folder import find_run, load_recogniser, read_run
+from scripts.train_models.settings import METHODS
+from utility import places
+from utility.checkpoint import load_checkpoint, read_plain, save_checkpoint
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory):
+    return Scene(tmp_path_factory.mktemp("recognition"))
+
+
+@pytest.fixture(scope="module")
+def trained(scene):
+    return scene.train("dual_coop", run_id="trained", epochs=4, early_stop_patience=0)
+
+
+def read(folder, name):
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+def tensors(folder, name="last"):
+    return load_checkpoint(folder / name).tensors
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_and_writes_its_files(scene, method):
+    folder = scene.train(method, run_id="first", epochs=2)
+    content = read_plain(folder / "checkpoint.pth")
+    assert set(content["context_state_dict"]) == set(tensors(folder))
+    assert content["method"] == method and content["classes"] == list(COLOURS)
+    log = read(folder, "training_log.json")
+    wanted = {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "epoch", "step", "seconds"}
+    assert len(log["epochs"]) == 2 and wanted <= set(log["epochs"][0])
+    scores = read(folder, "validation_results.json")
+    assert {"top1", "top5", "per_class", "confusion", "calibration", "temperature", "cost"} <= set(scores)
+    assert scores["samples"] == 8 and scores["top1"] == log["best_top1"]
+    assert read(folder, "test_results.json")["temperature"] == scores["temperature"]
+    assert scores["cost"]["multiply_adds"] > scores["cost"]["text_multiply_adds"] > 0
+    for name in ("val_confusion.png", "val_reliability.png", "log.txt"):
+        assert (folder / name).stat().st_size > 500
+    assert list((folder / "curves").glob("events*"))
+    line = next(line for line in (folder / "log.txt").read_text().splitlines() if "epoch 2/2  train/loss" in line)
+    assert "train/accuracy" in line and "val/accuracy" in line and "val/loss" in line
+
+
+def test_training_learns_colours(trained):
+    log = read(trained, "training_log.json")["epochs"]
+    assert log[-1]["train/loss"] < log[0]["train/loss"]
+    assert read(trained, "validation_results.json")["top1"] >= 0.5
+
+
+@pytest.mark.parametrize("calls", [3, 5])
+def test_resumed_equals_uninterrupted(scene, monkeypatch, calls):
+    flags = {
+        "epochs": 3, "use_augmentation": 1, "videomix_type": "spatial", "save_every_n_steps": 1, "batches_per_backprop": 1,
+        "early_stop_patience": 0,
+    }  # fmt: skip
+    whole = scene.train("vita", run_id="whole", **flags)
+    loss, count = train_recogniser.Session.loss, 0
+
+    def stops(self, learner, batch):
+        nonlocal count
+        count += 1
+        if count == calls:
+            raise KeyboardInterrupt
+        return loss(self, learner, batch)
+
+    monkeypatch.setattr(train_recogniser.Session, "loss", stops)
+    cut = scene.train("vita", 130, run_id=f"cut{calls}", **flags)
+    monkeypatch.undo()
+    scene.train("vita", run_id=f"cut{calls}", resume=1, **flags)
+    for name, value in tensors(whole).items():
+        assert torch.equal(value, tensors(cut)[name]), name
+    # Rates, losses and scores too; only the clock differs.
+    histories = [[{**epoch, "seconds": 0} for epoch in read(f, "training_log.json")["epochs"]] for f in (whole, cut)]
+    assert histories[0] == histories[1]
+
+
+def test_accumulated_equals_one_batch(scene):
+    one = scene.train("video_coop", run_id="one", batch_size=8, batches_per_backprop=1)
+    two = scene.train("video_coop", run_id="two", batch_size=2, batches_per_backprop=4)
+    for name, value in tensors(one).items():
+        torch.testing.assert_close(value, tensors(two)[name], rtol=1e-3, atol=2e-5)
+
+
+def test_the_rest_of_an_epoch_is_a_step_too(scene):
+    folder = scene.train("video_coop", run_id="rest", batch_size=3, batches_per_backprop=4)
+    assert read(folder, "training_log.json")["epochs"][0]["step"] == 2  # 16 clips: six batches, of 12 and of 4 clips
+
+
+def test_continuing_takes_what_fits_and_says_so(scene, trained, caplog):
+    mean = scene.train("dual_coop", run_id="mean", temporal_pooling="mean", continue_from=f"{trained}/checkpoint.pth")
+    log = (mean / "log.txt").read_text()
+    assert "loaded context_vectors_text, context_vectors_vision, logit_scale" in log
+    assert "not loaded: unexpected temporal_pooling" in log
+    assert len(read(mean, "training_log.json")["epochs"]) == 1  # parts only: it counts from the beginning
+
+
+def test_continuing_a_whole_run_goes_on_with_its_epochs_and_this_runs_rate(scene, trained):
+    spec = f"dual_coop/colours/{trained.name}"
+    again = scene.train("dual_coop", run_id="again", continue_from=spec, epochs=6, lr=0.02)
+    assert [epoch["epoch"] for epoch in read(again, "training_log.json")["epochs"]] == [1, 2, 3, 4, 5, 6]
+    saved = load_checkpoint(again / "last").training
+    assert saved["optimizer"]["param_groups"][0]["initial_lr"] == 0.02
+    fresh = scene.train("dual_coop", run_id="fresh", continue_from=spec, epochs=2, use_fresh_lr_scheduler=1)
+    assert len(read(fresh, "training_log.json")["epochs"]) == 2
+    none = scene.session("dual_coop", run_id="none", continue_from=spec, epochs=4)
+    with pytest.raises(ValueError, match="has trained 4 epochs, and --epochs is 4"):
+        none.train()
+
+
+def test_early_stopping_counts_from_the_best(scene):
+    folder = scene.train("video_coop", run_id="patient", epochs=30, lr=1e-9, eta_min=0, early_stop_patience=2)
+    log = read(folder, "training_log.json")
+    assert len(log["epochs"]) == log["best_epoch"] + 2 < 30
+
+
+def test_a_run_can_be_used_by_itself(scene, trained):
+    run = read_run(find_run(f"dual_coop/colours/{trained.name}", str(scene.folder / "models")))
+    model, backbone = load_recogniser(run)
+    for name, value in tensors(trained, "best").items():
+        assert torch.equal(model.learner_state()[name], value)
+    assert run.views.frames == FRAMES and backbone.name == "tiny"
+    with pytest.raises(FileNotFoundError, match="Runs: dual_coop/colours/"):
+        find_run("dual_coop/colours/unknown", str(scene.folder / "models"))
+
+
+def test_another_backbone_is_refused_by_name(scene, trained, tmp_path):
+    other = save_backbone(tmp_path / "other")
+    content = load_checkpoint(other)
+    content.tensors["text_projection"].add_(1)
+    save_checkpoint(other, tensors=content.tensors, config=content.config)
+    with pytest.raises(ValueError, match=r"trained with the backbone tiny .* give that one with --backbone"):
+        load_recogniser(read_run(trained), str(other))
+
+
+def test_broken_clips_are_left_out_and_named(scene, tmp_path):
+    root = tmp_path / "colours"
+    shutil.copytree(scene.corpus, root)
+    for split in ("train", "val"):
+        (root / split / "red" / "broken.mp4").write_bytes(b"no video")
+    folder = scene.train("video_coop", run_id="broken", data_root=root)
+    assert list(read(folder, "validation_results.json")["unreadable"]) == ["val/red/broken.mp4"]
+    assert "another clip takes its place" in (folder / "log.txt").read_text()
+    assert (root / "train" / "red" / "broken.mp4").read_bytes() == b"no video"
+
+
+def test_default_backbone_and_what_to_do_without_one(monkeypatch, tmp_path):
+    monkeypatch.setattr(places, "ROOT", tmp_path)
+    monkeypatch.setattr(zoo, "FOLDER", tmp_path / "pretrained")
+    with pytest.raises(FileNotFoundError, match="make demo"):
+        train_recogniser.default_backbone()
+    (tmp_path / "results/demo/clip4clip/best").mkdir(parents=True)
+    assert train_recogniser.default_backbone() == str(tmp_path / "results/demo/clip4clip")
+    file = tmp_path / "pretrained" / zoo.find("ViT-B-16-quickgelu").file
+    file.parent.mkdir()
+    file.write_bytes(b"")
+    assert train_recogniser.default_backbone() == "ViT-B-16-quickgelu"
+
+
+def test_weights_of_classes_have_mean_one(scene):
+    session = scene.session("video_coop", class_weights=1)
+    assert session.class_weights().tolist() == pytest.approx([1] * 4)
+    few = scene.session("video_coop", class_weights=1, limit=6)
+    weights = few.class_weights()
+    labels = [clip.label for clip in few.corpus.splits["train"]]
+    assert np.mean([weights[label].item() for label in labels]) == pytest.approx(1)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one(scene):
+    script = train_recogniser.__file__.replace("train_recogniser", "run_video_coop")
+    flags = {"batch_size": 2, "batches_per_backprop": 1, "run_id": "pair"}
+    torchrun(script, *scene.words(**flags), processes=2)
+    one = scene.train("video_coop", run_id="single", batch_size=4, batches_per_backprop=1)
+    pair = one.with_name("pair")
+    for name, value in tensors(one).items():
+        torch.testing.assert_close(value, tensors(pair)[name], rtol=1e-3, atol=2e-5)
