@@ -36,8 +36,8 @@ class RecognitionData:
     skip_first_K_val: int = flag(0, "validation clips per class that are left out before those")
     has_validation: bool | None = flag(
         None,
-        "validate on the corpus's own validation list, else on held-out recordings; 0: on what follows the K_train clips "
-        "in the training list; default: 1, HMDB51: 0",
+        "validate on the corpus's own validation list, else on held-out recordings; 0: on what follows the K_train "
+        "clips in the training list; default: 1, HMDB51: 0",
     )
     val_proportion: float = flag(0.2, "share of a class's recordings that validate where there is no list for it")
     class_protocol: Literal["all", "most-frequent", "least-frequent", "random"] = flag("all", "which classes are kept")

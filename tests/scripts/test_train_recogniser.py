@@ -65,8 +65,8 @@ def test_training_learns_colours(trained):
 @pytest.mark.parametrize("calls", [3, 5])
 def test_resumed_equals_uninterrupted(scene, monkeypatch, calls):
     flags = {
-        "epochs": 3, "use_augmentation": 1, "videomix_type": "spatial", "save_every_n_steps": 1, "batches_per_backprop": 1,
-        "early_stop_patience": 0,
+        "epochs": 3, "use_augmentation": 1, "videomix_type": "spatial", "save_every_n_steps": 1,
+        "batches_per_backprop": 1, "early_stop_patience": 0,
     }  # fmt: skip
     whole = scene.train("vita", run_id="whole", **flags)
     loss, count = train_recogniser.Session.loss, 0
