@@ -57,8 +57,9 @@ class Scene:
     def words(self, **flags) -> list[str]:
         given = {
             "data_root": self.corpus, "backbone": self.backbone, "models_root": self.folder / "models",
-            "device": "cpu", "precision": "fp32", "num_frames_temporal": FRAMES, "num_temporal_views": 1, "num_spatial_views": 1,
-            "batch_size": 4, "batches_per_backprop": 2, "lr": 0.01, "epochs": 1, "run_id": "run", "log_every_n_steps": 1,
+            "run_id": "run", "device": "cpu", "precision": "fp32", "log_every_n_steps": 1, "lr": 0.01, "epochs": 1,
+            "num_frames_temporal": FRAMES, "num_temporal_views": 1, "num_spatial_views": 1,
+            "batch_size": 4, "batches_per_backprop": 2,
         } | flags  # fmt: skip
         words = []
         for name, value in given.items():
