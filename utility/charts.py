@@ -45,7 +45,7 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path, side
 def draw_reliability(bins: Reliability, path: Path, side: int = 420) -> None:
     """Writes accuracy per bin of confidence, the diagonal that a calibrated model would follow, and the counts."""
     left, top, low = 46, 16, 70
-    picture = Image.new("RGB", (left + side + 16, top + side + low + 60), PAPER)
+    picture = Image.new("RGB", (left + side + 16, top + side + low + 76), PAPER)
     draw, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
     width = side / len(bins.count)
     floor, base = top + side, top + side + low + 26

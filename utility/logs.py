@@ -46,7 +46,7 @@ class Scalars:
     """Curves of a run. `folder=None` or a rank above 0 gives one that writes nothing.
 
     Args:
-        config: stored with a Weights & Biases run.
+        config: stored with a Weights & Biases run, which its `run_name` names.
     """
 
     def __init__(self, folder: Path | str | None, dist: Any = None, config: Mapping[str, Any] | None = None):
@@ -61,7 +61,8 @@ class Scalars:
             import wandb
 
             os.environ.setdefault("WANDB_API_KEY", token)
-            self._wandb = wandb.init(dir=str(folder), name=Path(folder).name, config=dict(config or {}), resume="allow")
+            name = (config or {}).get("run_name", Path(folder).name)
+            self._wandb = wandb.init(dir=str(folder), name=name, config=dict(config or {}), resume="allow")
 
     def add(self, values: Mapping[str, Any], step: int, prefix: str = "") -> None:
         """Adds the numbers among `values` at `step`, named `{prefix}{name}`."""

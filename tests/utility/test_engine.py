@@ -7,11 +7,13 @@ import toy_training
 from torch import nn
 from toy_training import parameters
 
-from utility import schedules
+from utility import engine, schedules
 from utility.checkpoint import load_checkpoint
 from utility.engine import NonFiniteLoss, OutOfDeviceMemory, TrainSettings, train
 from utility.loader import BatchLoader
+from utility.precision import LossScale
 from utility.random_state import seed_all
+from utility.training_run import TrainState
 
 
 @pytest.fixture(scope="module")
@@ -217,3 +219,35 @@ def test_other_errors_pass_unchanged(tmp_path):
 def test_impossible_settings_are_refused(name):
     with pytest.raises(ValueError, match=f"--{name} -1"):
         TrainSettings(**{name: -1})
+
+
+def test_a_scaled_loss_trains_as_an_unscaled_one(tmp_path, monkeypatch):
+    plain, _ = toy_training.run(tmp_path / "plain")
+    monkeypatch.setattr(engine, "choose_precision", lambda *a: "fp16")  # which leaves float64 as it is
+    scaled, _ = toy_training.run(tmp_path / "scaled")
+    assert torch.equal(toy_training.parameters(plain), toy_training.parameters(scaled))
+
+
+def test_an_overflow_costs_a_step_and_halves_the_scale(tmp_path, monkeypatch):
+    scale = LossScale(2.0**1023)
+    monkeypatch.setattr(engine, "choose_precision", lambda *a: "fp16")
+    monkeypatch.setattr(engine, "LossScale", lambda: scale)
+    model, result = toy_training.run(tmp_path)
+    assert toy_training.parameters(model).isfinite().all() and result["step"] == 18
+    assert scale.value < 2.0**1023 and scale.good > 0
+    saved = load_checkpoint(tmp_path / "last").training["extra.scale"]
+    assert saved == {"value": scale.value, "good": scale.good}
+
+
+def test_a_run_may_start_later_and_tells_its_epochs(tmp_path):
+    seen = []
+    model = toy_training.build(0.0)
+    loader = BatchLoader(toy_training.Words(), toy_training.collate, 8, 8)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    settings = TrainSettings(str(tmp_path), epochs=3, batch_size=8, precision="fp32")
+    start = TrainState(epoch=1, step=6, position=2)
+    result = engine.train(
+        model, toy_training.loss_sum, loader, optimizer, schedules.constant(optimizer), settings, start=start,
+        after_epoch=lambda m, state: seen.append((state.epoch, state.step)),
+    )  # fmt: skip
+    assert seen == [(2, 10), (3, 16)] and [epoch["epoch"] for epoch in result["history"]] == [2, 3]

@@ -64,3 +64,18 @@ def test_batches_are_moved_whatever_they_are_made_of():
     moved = to_device(batch, torch.device("meta"))
     assert moved["x"][0].is_meta and moved["p"].a.is_meta and moved["t"][0].is_meta
     assert moved["x"][1] == "name" and isinstance(moved["p"], Pair)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_the_rest_of_an_epoch_is_kept_on_request(world):
+    names, lengths = [], set()
+    for rank in range(world):
+        dist = Distributed(rank, world)
+        loader = BatchLoader(toy_training.Words(), toy_training.collate, 24, 4, dist, keep_rest=True)
+        lengths.add(len(loader))
+        parts = [b["names"] for b in loader]
+        assert len(parts) == len(loader) and loader.steps_per_epoch == 3
+        names += [name for part in parts for name in part]
+    assert len(lengths) == 1 and len(set(names)) == len(names) == 52
+    few = BatchLoader(toy_training.Words(), toy_training.collate, 64, keep_rest=True)
+    assert (len(few), few.steps_per_epoch) == (1, 1)

@@ -1,7 +1,10 @@
 import logging
+import sys
+import types
 
 import pytest
 
+from utility import logs
 from utility.distributed import Distributed
 from utility.logs import Scalars, setup_logging
 
@@ -44,3 +47,21 @@ def test_curves_are_written_by_the_first_rank_only(tmp_path):
         curves.flush()
         curves.close()
     assert list((tmp_path / "a").glob("events*")) and not (tmp_path / "b").exists()
+
+
+def test_weights_and_biases_needs_a_token(tmp_path, monkeypatch):
+    started = []
+    fake = types.SimpleNamespace(
+        init=lambda **o: started.append(o) or fake, log=lambda *a, **o: None, finish=lambda: None
+    )
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    monkeypatch.setattr(logs.importlib.util, "find_spec", lambda name: fake)
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setattr(logs, "TOKEN_FILE", tmp_path / "wandb.txt")
+    Scalars(tmp_path / "a").close()
+    assert not started
+    (tmp_path / "wandb.txt").write_text("secret\n")
+    Scalars(tmp_path / "b", config={"run_name": "vita-UCF101"}).close()
+    assert started[0]["name"] == "vita-UCF101" and logs.wandb_token() == "secret"
+    monkeypatch.setenv("WANDB_API_KEY", "other")
+    assert logs.wandb_token() == "other"
