@@ -80,6 +80,15 @@ def epoch_cosine(
     return LambdaLR(optimizer, factor)
 
 
+def advance(schedule: LambdaLR, steps: int) -> None:
+    """Brings a new schedule to where it would be after so many steps."""
+    schedule.last_epoch = steps
+    for group, base, factor in zip(
+        schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+    ):
+        group["lr"] = base * factor(steps)
+
+
 SCHEDULES: dict[str, Callable[..., LambdaLR]] = {
     "constant": constant,
     "linear": linear,

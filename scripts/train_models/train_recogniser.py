@@ -148,7 +148,7 @@ class Session:
 
         from scripts.train_models.learner import Learner, profiled
         from utility.engine import OutOfDeviceMemory, train
-        from utility.schedules import epoch_cosine
+        from utility.schedules import advance, epoch_cosine
         from utility.train_settings import TrainSettings
 
         run, data, dist = self.args.run, self.args.data, self.dist
@@ -157,8 +157,7 @@ class Session:
         optimizer = torch.optim.AdamW(parameters, lr=run.lr, weight_decay=run.weight_decay)
         start = self.start_state(loader, optimizer)
         schedule = epoch_cosine(optimizer, run.epochs, loader.steps_per_epoch, run.lr, run.eta_min)
-        for _ in range(start.epoch * loader.steps_per_epoch):
-            schedule.step()
+        advance(schedule, start.step)
         settings = TrainSettings(
             str(self.folder.path), run.epochs, data.batch_size * data.batches_per_backprop * dist.world_size,
             data.batch_size, run.grad_norm_max, "fp16" if run.fp16 else run.precision, run.random_seed,

@@ -57,7 +57,7 @@ def blocks_run(session) -> str:
     """How often blocks compute in a training step, in pieces of how many frames: what memory is traded for."""
     sizes = []
     hooks = [
-        tower.resblocks[0].attn.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+        tower.resblocks[0].ln_1.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
         for tower in (session.model.clip.visual.transformer, session.model.clip.transformer)
     ]
     pixels = torch.zeros(2, 2, session.views.frames, 3, session.views.size, session.views.size)
@@ -79,7 +79,7 @@ BEFORE_TRAINING = {
     "class_protocol": ("video_coop", "most-frequent", {"num_classes": 2}),
     "num_classes": ("video_coop", 3, {"class_protocol": "random", "base": {"num_classes": 2}}),
     "use_excess_for": ("video_coop", "train", {"K_train": 2}),
-    "remove_class_if_insufficient": ("video_coop", 1, {"K_train": 4, "data": "flat"}),
+    "remove_class_if_insufficient": ("video_coop", 1, {"K_train": 3, "data": "flat"}),
     "limit": ("video_coop", 5, {}),
     "batch_size": ("video_coop", 2, {}),
     "remove_black_strips": ("video_coop", 1, {}),

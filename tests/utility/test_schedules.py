@@ -74,3 +74,20 @@ def test_a_restored_schedule_continues():
         pair[0].step()
         pair[1].step()
     assert other.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"] == pytest.approx(5 / 8)
+
+
+def test_advancing_equals_stepping():
+    rates = []
+    for way in ("step", "advance"):
+        optimizer = torch.optim.SGD([{"params": [torch.zeros(1)], "lr": 0.1}, {"params": [torch.zeros(1)], "lr": 0.2}])
+        schedule = schedules.epoch_cosine(optimizer, 5, 3, 0.1)
+        if way == "step":
+            for _ in range(7):
+                optimizer.step()
+                schedule.step()
+        else:
+            schedules.advance(schedule, 7)
+        optimizer.step()
+        schedule.step()
+        rates.append([group["lr"] for group in optimizer.param_groups] + [schedule.last_epoch])
+    assert rates[0] == rates[1]
