@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from dataset.action_videos import ViewSettings
-from model.recognition import Recogniser, build
+from model.recognition import Recogniser, Settings, build
 from pretrained import recogniser_weights
 from pretrained.backbones import Backbone, load_backbone
 from utility.checkpoint import load_checkpoint
@@ -88,7 +88,7 @@ def load_recogniser(run: Run, backbone_spec: str | None = None, device: Any = "c
             f"{run.folder} was trained with the backbone {run.backbone['name']} (hash {run.backbone['hash']}), "
             f"{backbone.name} has the hash {backbone.hash}: give that one with --backbone"
         )
-    model = build(run.method, backbone.model, run.settings)
+    model = build(run.method, backbone.model, Settings(**run.settings))
     recogniser_weights.load_recogniser(model, run.folder / CHECKPOINT)
     return model.to(device).eval(), backbone
 

@@ -247,8 +247,8 @@ class Session:
         if not self.args.run.class_weights:
             return None
         labels = torch.tensor([clip.label for clip in self.corpus.splits["train"]])
-        counts = torch.bincount(labels, minlength=len(self.corpus.classes)).clamp(min=1)
-        return (len(labels) / (len(counts) * counts)).to(self.dist.device)
+        counts = torch.bincount(labels, minlength=len(self.corpus.classes))
+        return (len(labels) / ((counts > 0).sum() * counts.clamp(min=1))).to(self.dist.device)
 
     def validation(self) -> Any:
         """The function that scores an epoch: top-1 of the validation split."""
