@@ -104,7 +104,7 @@ def zero_shot(args: TableArguments, dist: Any) -> dict[str, float]:
     from model.recognition import build
     from pretrained.backbones import load_backbone
     from scripts.train_models.evaluation import predict
-    from scripts.train_models.train_recogniser import default_backbone
+    from scripts.train_models.session import default_backbone
 
     start = time.perf_counter()
     backbone = load_backbone(args.backbone or default_backbone())

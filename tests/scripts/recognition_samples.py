@@ -7,8 +7,9 @@ import torch
 
 from model.backbone.clip import CLIP, CLIPConfig
 from pretrained.backbones import describe
+from scripts.train_models.session import Session
 from scripts.train_models.settings import PARTS, Arguments
-from scripts.train_models.train_recogniser import Session, main
+from scripts.train_models.train_recogniser import main
 from utility.arguments import parse
 from utility.checkpoint import save_checkpoint
 from utility.distributed import Distributed
@@ -32,12 +33,13 @@ def save_backbone(folder: Path) -> Path:
 
 
 def make_corpus(root: Path, per_split: dict[str, int] | None = None) -> Path:
-    """`root/SPLIT/COLOUR/k.mp4`: noisy wide clips with black strips and a white spot that wanders."""
+    """`root/SPLIT/COLOUR/k.mp4`: noisy wide clips of 9 frames and more, black strips, a white spot that wanders."""
     rng = np.random.default_rng(0)
     for split, count in (per_split or {"train": 4, "val": 2, "test": 1}).items():
         for colour, value in COLOURS.items():
             for number in range(count):
-                frames = np.clip(np.array(value) + rng.normal(0, 12, (9, 32, 48, 3)), 0, 255).astype(np.uint8)
+                noise = rng.normal(0, 12, (9 + number, 32, 48, 3))
+                frames = np.clip(np.array(value) + noise, 0, 255).astype(np.uint8)
                 frames[:, :6] = frames[:, -6:] = 0
                 for k, frame in enumerate(frames):
                     frame[10:16, 4 * k : 4 * k + 6] = 255

@@ -1,19 +1,22 @@
 """The recognition trainers: files of a run, resume, continuing, evaluation, and what their errors say."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
-from launch import torchrun
+from launch import ROOT, torchrun
 from recognition_samples import COLOURS, FRAMES, Scene, save_backbone
 
+from dataset.action_videos import EvaluationClips
 from pretrained import zoo
-from scripts.train_models import train_recogniser
+from scripts.train_models import session, train_recogniser
 from scripts.train_models.run_folder import find_run, load_recogniser, read_run
 from scripts.train_models.settings import METHODS
-from utility import places
 from utility.checkpoint import load_checkpoint, read_plain, save_checkpoint
 
 
@@ -74,7 +77,7 @@ def test_resumed_equals_uninterrupted(scene, monkeypatch, calls):
         "batches_per_backprop": 1, "early_stop_patience": 0,
     }  # fmt: skip
     whole = scene.train("vita", run_id="whole", **flags)
-    loss, count = train_recogniser.Session.loss, 0
+    loss, count = session.Session.loss, 0
 
     def stops(self, learner, batch):
         nonlocal count
@@ -83,7 +86,7 @@ def test_resumed_equals_uninterrupted(scene, monkeypatch, calls):
             raise KeyboardInterrupt
         return loss(self, learner, batch)
 
-    monkeypatch.setattr(train_recogniser.Session, "loss", stops)
+    monkeypatch.setattr(session.Session, "loss", stops)
     cut = scene.train("vita", 130, run_id=f"cut{calls}", **flags)
     monkeypatch.undo()
     scene.train("vita", run_id=f"cut{calls}", resume=1, **flags)
@@ -163,16 +166,16 @@ def test_broken_clips_are_left_out_and_named(scene, tmp_path):
 
 
 def test_default_backbone_and_what_to_do_without_one(monkeypatch, tmp_path):
-    monkeypatch.setattr(places, "ROOT", tmp_path)
+    monkeypatch.setattr(session, "ROOT", tmp_path)
     monkeypatch.setattr(zoo, "FOLDER", tmp_path / "pretrained")
     with pytest.raises(FileNotFoundError, match="make demo"):
-        train_recogniser.default_backbone()
+        session.default_backbone()
     (tmp_path / "results/demo/clip4clip/best").mkdir(parents=True)
-    assert train_recogniser.default_backbone() == str(tmp_path / "results/demo/clip4clip")
+    assert session.default_backbone() == str(tmp_path / "results/demo/clip4clip")
     file = tmp_path / "pretrained" / zoo.find("ViT-B-16-quickgelu").file
     file.parent.mkdir()
     file.write_bytes(b"")
-    assert train_recogniser.default_backbone() == "ViT-B-16-quickgelu"
+    assert session.default_backbone() == "ViT-B-16-quickgelu"
 
 
 def test_weights_of_classes_have_mean_one(scene):
@@ -182,6 +185,27 @@ def test_weights_of_classes_have_mean_one(scene):
     weights = few.class_weights()
     labels = [clip.label for clip in few.corpus.splits["train"]]
     assert np.mean([weights[label].item() for label in labels]) == pytest.approx(1)
+
+
+def test_clips_of_different_length_in_one_batch_equal_one_by_one(scene):
+    """With a stride, short clips are padded: what lies behind their end must not count."""
+    found = []
+    for size in (1, 4):
+        one = scene.session("vita", space_between_frames=5, batch_size=size)
+        found.append(one.predict(EvaluationClips(one.corpus.splits["train"], one.pictures())))
+    masks = [one.pictures()(clip).mask.sum().item() for clip in one.corpus.splits["train"]]
+    assert set(masks) == {2, 3}
+    np.testing.assert_allclose(found[0].logits, found[1].logits, atol=1e-5)
+
+
+def test_launchers_run_from_any_folder(scene, tmp_path):
+    script = ROOT / "scripts" / "train_models" / "run_vita.py"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        [sys.executable, script, "--print-config", "1"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["weight-decay"] == 0.01
 
 
 @pytest.mark.slow
