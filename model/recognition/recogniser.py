@@ -299,8 +299,7 @@ class Recogniser(nn.Module):
         """
         with torch.no_grad():
             self.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
-        kind = "cpu" if video.is_meta else video.device.type  # tensors without data (`cost`) know no autocast
-        with torch.autocast(kind, enabled=False):
+        with torch.autocast(video.device.type, enabled=False):
             video, text = at_least_float32(video), at_least_float32(text)
             pattern = "bve,ce->bvc" if text.ndim == 2 else "bve,bvce->bvc"
             by_view = self.logit_scale.exp() * torch.einsum(pattern, video, text)
