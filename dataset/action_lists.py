@@ -60,7 +60,7 @@ def read_ucf101(root: Path, lists: Path | None = None, number: int = 1) -> Actio
             label = numbers.get(PurePosixPath(name).parts[0])
             if label is None:
                 raise CorpusError(f"{file}: {name} is in no class of classInd.txt")
-            yield ActionClip(_stem(name), label, _ucf_group(name), files.find(name))
+            yield ActionClip(_stem(name), label, ucf101_group(name), files.find(name))
 
     splits = {s: tuple(clips(_file(folder, f"{s}list{number:02d}.txt", "UCF101"))) for s in ("train", "test")}
     return ActionCorpus("UCF101", root, classes, splits)
@@ -217,7 +217,8 @@ def _stem(name: str) -> str:
     return PurePosixPath(name.replace("\\", "/")).with_suffix("").as_posix()
 
 
-def _ucf_group(name: str) -> str:
+def ucf101_group(name: str) -> str:
+    """The recording that a clip of UCF101 was cut from: its name up to `_gNN`."""
     found = re.search(r"^.*_g\d+(?=_)", PurePosixPath(name).name)
     return found[0] if found else name
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from runners_recognition import pooling
 
-from dataset.action_lists import _ucf_group
+from dataset.action_lists import ucf101_group
 from dataset.action_split import few_shot, group_split
 from model.recognition.objective import recognition_loss
 from utility.calibration import calibration, softmax
@@ -85,7 +85,7 @@ def crops(item, arrays, tolerance) -> None:
 def held_out(item) -> None:
     lines = item["lines"]
     labels = [int(line.split()[1]) for line in lines]
-    groups = [_ucf_group(line.split()[0]) for line in lines]
+    groups = [ucf101_group(line.split()[0]) for line in lines]
     kept, held = group_split(lines, labels, groups, item["val_ratio"], item["seed"])
     assert held == item["val"]
     assert sorted(kept + held) == sorted(lines)
