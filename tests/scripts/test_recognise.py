@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from recognition_samples import COLOURS, Scene, make_corpus
+from recogniser_scene import COLOURS, Scene, make_corpus
 
 from scripts import evaluate_recogniser, recognise
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 import torch
-from recognition_samples import Scene, make_corpus
+from recogniser_scene import Scene, make_corpus
 
 from dataset import action_videos
 from dataset.action_split import SplitSettings

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from launch import ROOT, torchrun
-from recognition_samples import COLOURS, FRAMES, Scene, save_backbone
+from recogniser_scene import COLOURS, FRAMES, Scene, save_backbone
 
 from dataset.action_videos import EvaluationClips
 from pretrained import zoo
