@@ -44,7 +44,12 @@ class ActionVectors(Extractor):
         self.settings = {
             "stage": "actions",
             "action_network": {"name": network.name, "hash": network.hash},
-            "preprocessing": {"resize": network.resize, "size": network.size, "interpolation": "bilinear, uint8"},
+            "preprocessing": {
+                "resize": network.resize,
+                "size": network.size,
+                "interpolation": "bilinear, uint8",
+                "differences": network.model.differences,
+            },
             "window": network.length,
             "i3d_bn": "clip_statistics" if statistics == "clip" else "eval",
             "precision": precision,

@@ -47,7 +47,7 @@ def load_i3d(spec: str | Path = RECORD.file, device: str | torch.device = "cpu")
 
     Args:
         spec: path of a weight file with the published key names, name of one in `pretrained/`, or a checkpoint folder
-            whose config has `action_network`: width, pool, resize, size, num_classes, and optionally length.
+            whose config has `action_network`: width, pool, resize, size, num_classes, optionally length, differences.
 
     Raises:
         FileNotFoundError: no such file or folder; for the published one the message says where to get it.
@@ -114,7 +114,8 @@ def _from_checkpoint(folder: Path) -> ActionNetwork:
         raise ValueError(f"{folder} is not a checkpoint of an action network: its config has no `action_network`")
     if missing := [key for key in CONFIG_KEYS if key not in config]:
         raise ValueError(f"{folder}: `action_network` of config.json lacks {', '.join(missing)}")
-    model = I3D(num_classes=config["num_classes"], width=config["width"], pool=config["pool"])
+    sizes = {key: config[key] for key in ("num_classes", "width", "pool", "differences") if key in config}
+    model = I3D(**sizes)
     # A network trained with captions (`model.retrieval.ActionText`) is stored with its text tower.
     own = {key.removeprefix("i3d."): value for key, value in checkpoint.tensors.items() if key.startswith("i3d.")}
     tensors = own or checkpoint.tensors

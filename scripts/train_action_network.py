@@ -4,7 +4,8 @@
 
 Sixteen consecutive frames and a caption of the same video are pulled together, those of different videos apart: the
 contrastive loss of CLIP4Clip with an I3D in place of the frame tower, beside a prediction of the captions' words. The
-output folder is what `--action_network` of the extractors takes.
+network sees how much changes from frame to frame: of small corpora it would otherwise learn the backgrounds by heart.
+The output folder is what `--action_network` of the extractors takes.
 """
 
 from __future__ import annotations
@@ -29,7 +30,10 @@ class ActionNetworkArguments(TrainSettings):
     output_dir: str = field(default="results/action_network", metadata={"help": "folder of checkpoints and curves"})
     epochs: int = field(default=20, metadata={"help": "passes over the training videos"})
     width: float = field(default=0.125, metadata={"help": "channels relative to the published network"})
-    size: int = field(default=48, metadata={"help": "edge of a frame in pixels"})
+    size: int = field(default=32, metadata={"help": "edge of a frame in pixels"})
+    differences: bool = field(
+        default=True, metadata={"help": "the network sees how much changes from frame to frame; 0: the frames"}
+    )
     embed_dim: int = field(default=128, metadata={"help": "width of the space that clips and captions share"})
     text_width: int = field(default=128, metadata={"help": "width of the text tower"})
     text_layers: int = field(default=2, metadata={"help": "blocks of the text tower"})
@@ -79,7 +83,7 @@ def run(args: ActionNetworkArguments, data: CorpusArguments, dist: Any) -> None:
     loader = BatchLoader(clips, clips.collate, args.batch_size, args.micro_batch_size, dist, args.seed)
     log.info("%d videos, %d steps per epoch", len(clips), loader.steps_per_epoch)
     seed_all(args.seed)
-    network = I3D(num_classes=args.embed_dim, width=args.width, pool=None)
+    network = I3D(num_classes=args.embed_dim, width=args.width, pool=None, differences=args.differences)
     text = small_config(
         embed_dim=args.embed_dim, text_width=args.text_width, text_layers=args.text_layers,
         text_heads=max(args.text_width // 32, 1), context_length=args.max_words,
@@ -89,7 +93,7 @@ def run(args: ActionNetworkArguments, data: CorpusArguments, dist: Any) -> None:
     optimizer = torch.optim.AdamW(parameter_groups(model, args.weight_decay), lr=args.lr, betas=(0.9, 0.98))
     description = {
         "width": args.width, "pool": None, "resize": args.size, "size": args.size, "num_classes": args.embed_dim,
-        "length": clips.length,
+        "length": clips.length, "differences": args.differences,
     }  # fmt: skip
 
     if args.precision == "auto" and dist.device.type == "cpu":

@@ -113,6 +113,9 @@ class I3D(nn.Module):
             ceil(T / 8) x ceil(H / 32) x ceil(W / 32) of them; None averages over all.
         in_channels: 3 for RGB, 2 for optical flow.
         dropout: before the logits, in training only.
+        differences: the network looks at the size of the change from each frame to the next, |x[t + 1] - x[t]| per
+            channel: what stands still is left out, and a bright thing moves as a dark one does (after the RGB
+            difference of Temporal Segment Networks, Wang et al., 2016). The clip given is the same.
 
     For inference on a CPU that multiplies bfloat16, `memory_format=torch.channels_last_3d` (network and clips) with
     autocast is the fastest; gradients need float32 there.
@@ -129,11 +132,13 @@ class I3D(nn.Module):
         pool: Sequence[int] | None = (2, 7, 7),
         in_channels: int = 3,
         dropout: float = 0.5,
+        differences: bool = False,
     ) -> None:
         super().__init__()
         if pool is not None and (len(pool) != 3 or min(pool) < 1):
             raise ValueError(f"pool is {pool}; give three positive lengths (time, height, width), or None for all")
         self.pool = None if pool is None else tuple(pool)
+        self.differences = differences
         self.in_channels = channels = in_channels
         for name, (kind, *sizes) in STAGES.items():
             if kind == "pool":
@@ -162,7 +167,7 @@ class I3D(nn.Module):
     def _maps(self, clip: Tensor) -> Iterator[tuple[str, Tensor]]:
         if clip.ndim != 5 or clip.shape[1] != self.in_channels:
             raise ValueError(f"a clip is [batch, {self.in_channels}, frames, height, width], not {list(clip.shape)}")
-        x = clip
+        x = clip.diff(dim=2).abs() if self.differences else clip
         for name in ENDPOINTS:
             x = getattr(self, name)(x)
             yield name, x

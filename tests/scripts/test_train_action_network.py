@@ -24,6 +24,7 @@ def test_the_loss_falls_and_the_folder_of_the_run_is_an_action_network(tmp_path,
     assert (network.size, network.length) == (32, 16)
     clip = torch.rand(1, 3, 16, 32, 32) * 2 - 1
     assert network.model.extract(clip).shape == (1, network.model.feature_dim)
+    assert network.model.differences
     losses = [
         float(line.split("train/loss")[1].split()[0])
         for line in (tmp_path / "run" / "log.txt").read_text().splitlines()
@@ -44,3 +45,9 @@ def test_a_dry_run_decodes_and_writes_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("dataset.action_clips.VideoReader", None)
     assert train(tmp_path / "corpus", tmp_path / "run", "--limit", "3", "--dry_run") == 0
     assert "videos (train 3," in capsys.readouterr().err and not (tmp_path / "run").exists()
+
+
+def test_whole_frames_on_request(tmp_path, capsys):
+    mini_motion.make(tmp_path / "corpus", 24, seed=5, workers=1)
+    assert train(tmp_path / "corpus", tmp_path / "run", "--epochs", "1", "--differences", "0") == 0
+    assert not load_i3d(tmp_path / "run").model.differences

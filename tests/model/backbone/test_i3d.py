@@ -126,3 +126,14 @@ def test_gradients_reach_every_parameter():
 def test_errors_say_what_is_allowed(small, call, message):
     with pytest.raises(ValueError, match=message):
         call(small)
+
+
+def test_differences_are_all_that_the_network_sees():
+    torch.manual_seed(0)
+    plain, moving = I3D(5, width=0.25, pool=None).eval(), I3D(5, width=0.25, pool=None, differences=True).eval()
+    moving.load_state_dict(plain.state_dict())
+    clip = torch.rand(2, 3, 9, 32, 32) * 2 - 1
+    expected = plain.features((clip[:, :, 1:] - clip[:, :, :-1]).abs())
+    assert torch.equal(moving.features(clip), expected)
+    assert torch.allclose(moving.features(1 - clip), expected, atol=1e-5)  # bright on dark is dark on bright
+    assert not torch.allclose(plain.features(clip), expected, atol=1e-2)
