@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 
 from dataset.clips import WordTargets
 from dataset.corpus import Corpus
-from utility.clip_text import ClipTokenizer
+from utility.clip_text import ClipTokenizer, trim
 from utility.images import i3d_frames, to_i3d
 from utility.video import VideoError, VideoReader
 
@@ -84,4 +84,4 @@ class ActionClips(Dataset):
     def collate(samples: list[tuple[Tensor, Tensor, Tensor, str]]) -> tuple[Tensor, Tensor, Tensor, list[str]]:
         """Clips [B, 3, T, H, W] in [-1, 1], token ids [B, L], word targets [B, V], ids of the videos."""
         frames, rows, words, names = zip(*samples, strict=True)
-        return to_i3d(torch.stack(frames)).transpose(1, 2), torch.stack(rows), torch.stack(words), list(names)
+        return to_i3d(torch.stack(frames)).transpose(1, 2), trim(torch.stack(rows)), torch.stack(words), list(names)

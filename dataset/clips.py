@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from dataset.clip_frames import ClipFrames, log
-from utility.clip_text import ClipTokenizer
+from utility.clip_text import ClipTokenizer, trim
 from utility.images import resize
 from utility.sampling import thin
 from utility.video import VideoError
@@ -158,7 +158,8 @@ class ClipPairs(Dataset):
     @staticmethod
     def collate(items: Sequence[tuple[Tensor, Tensor, Tensor, Tensor, str]]) -> ClipBatch:
         *tensors, names = zip(*items, strict=True)
-        return ClipBatch(*(torch.stack(tensor) for tensor in tensors), list(names))
+        frames, mask, ids, words = (torch.stack(tensor) for tensor in tensors)
+        return ClipBatch(frames, mask, trim(ids), words, list(names))
 
 
 class WordTargets:
@@ -207,7 +208,7 @@ class EvaluationClips:
         self.names = [name for name in frames.ids if captions.get(name)]
         if not self.names:
             raise ValueError("no video of this split has both frames and a caption")
-        self.ids = torch.cat([tokenizer.pack(captions[name], max_words)[0] for name in self.names])
+        self.ids = trim(torch.cat([tokenizer.pack(captions[name], max_words)[0] for name in self.names]))
         self.video_of_text = np.repeat(np.arange(len(self.names)), [len(captions[name]) for name in self.names])
 
     def __len__(self) -> int:

@@ -71,3 +71,8 @@ class ClipTokenizer:
             ids[row, : len(words)] = torch.tensor(words)
             mask[row, : len(words)] = 1
         return ids, mask
+
+
+def trim(ids: Tensor) -> Tensor:
+    """Rows cut behind the last of their end tokens, [B, L] -> [B, l]: a causal tower computes the same, sooner."""
+    return ids[:, : int(ids.argmax(1).max()) + 1]  # the end token is the largest id; 0 is padding and "!"

@@ -1,6 +1,6 @@
 import pytest
 
-from utility.clip_text import ClipTokenizer
+from utility.clip_text import ClipTokenizer, trim
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +43,9 @@ def test_decoding_returns_the_words(tokenizer):
 def test_room_for_start_and_end_is_needed(tokenizer):
     with pytest.raises(ValueError, match="at least 2"):
         tokenizer.pack(["a"], 1)
+
+
+def test_trimming_cuts_nothing_but_shared_padding(tokenizer):
+    ids, _ = tokenizer.pack(["a cat !", "no"], 12)
+    assert trim(ids).tolist() == ids[:, :5].tolist() and ids[0, 3] == 0
+    assert trim(ids[1:]).shape == (1, 3)
