@@ -75,4 +75,4 @@ class ClipTokenizer:
 
 def trim(ids: Tensor) -> Tensor:
     """Rows cut behind the last of their end tokens, [B, L] -> [B, l]: a causal tower computes the same, sooner."""
-    return ids[:, : int(ids.argmax(1).max()) + 1]  # the end token is the largest id; 0 is padding and "!"
+    return ids[:, : int(ids.argmax(1).max()) + 1]  # the end token is the largest id, and 0 is a word too

@@ -47,5 +47,5 @@ def test_room_for_start_and_end_is_needed(tokenizer):
 
 def test_trimming_cuts_nothing_but_shared_padding(tokenizer):
     ids, _ = tokenizer.pack(["a cat !", "no"], 12)
-    assert trim(ids).tolist() == ids[:, :5].tolist() and ids[0, 3] == 0
+    assert trim(ids).tolist() == ids[:, :5].tolist()
     assert trim(ids[1:]).shape == (1, 3)
