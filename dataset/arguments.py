@@ -8,8 +8,12 @@ from pathlib import Path
 from dataset import READERS, Corpus
 from dataset.data_roots import data_root, plain_name
 
-FOLDERS = {"minimotion": "MiniMotion", "msrvtt": "MSRVTT", "msvd": "MSVD"}
-NAMES = {"minimotion": "MiniMotion", "msrvtt": "MSR-VTT", "msvd": "MSVD"}
+NAMES = {
+    "minimotion": "MiniMotion", "msrvtt": "MSR-VTT", "msvd": "MSVD", "activitynet": "ActivityNet", "didemo": "DiDeMo",
+    "lsmdc": "LSMDC", "vatex": "VATEX",
+}  # fmt: skip
+FOLDERS = NAMES | {"msrvtt": "MSRVTT"}
+SPELLINGS = {"activity": "activitynet"}
 
 
 def flag(default, text: str):
@@ -22,7 +26,8 @@ class CorpusArguments:
 
     dataset: str | None = flag(
         None,
-        "minimotion (default), msrvtt, msvd, or folder: any folder, given by --data_root (default where that is given)",
+        "minimotion (default), msrvtt, msvd, activitynet, didemo, lsmdc, vatex, or folder: any folder, given by "
+        "--data_root (default where that is given)",
     )
     data_root: str | None = flag(
         None, "folder with videos/ and metadata/; default: that of dataset/paths.json, or dataset/NAME"
@@ -46,6 +51,7 @@ class DataArguments(CorpusArguments):
 def reader_name(name: str) -> str | None:
     """The key of READERS that a spelling means ("MSR-VTT", "Msr_Vtt", "msrvtt"), None if it means none."""
     plain = plain_name(name)
+    plain = SPELLINGS.get(plain, plain)
     return plain if plain in READERS else None
 
 
@@ -53,8 +59,11 @@ def known_datasets() -> str:
     return ", ".join(NAMES.values()) + ", or any folder with --data_root DIR"
 
 
-def open_corpus(args: CorpusArguments) -> Corpus:
+def open_corpus(args: CorpusArguments, **places: Path | None) -> Corpus:
     """Read the corpus that the flags name.
+
+    Args:
+        places: files elsewhere, as its reader takes them: `videos` (a folder), for MSR-VTT `train_csv` and `val_csv`.
 
     Raises:
         ValueError: unknown name or split.
@@ -69,7 +78,8 @@ def open_corpus(args: CorpusArguments) -> Corpus:
     if kind == "folder" and not args.data_root:
         raise ValueError("--dataset folder needs --data_root DIR, the folder that holds videos/")
     root = data_root(args.data_root, FOLDERS.get(kind, kind))
-    corpus = READERS[kind](root, Path(args.captions) if args.captions else None, args.protocol)
+    given = {name: path for name, path in places.items() if path is not None}
+    corpus = READERS[kind](root, Path(args.captions) if args.captions else None, args.protocol, **given)
     split = args.split if isinstance(args, DataArguments) else None
     if split not in (None, "all"):
         corpus = corpus.subset(corpus.ids(split))

@@ -37,6 +37,7 @@ class Corpus:
         captions: raw captions by id, in the order of the annotation; ids without captions are absent.
         splits: ids of "train", "val" and "test", in the order of the annotation.
         notes: what a user should know about these files, one sentence each.
+        segments: (first, last) second of the part of a file that an id means; ids without one mean the whole file.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Corpus:
     captions: dict[str, list[str]] = field(default_factory=dict)
     splits: dict[str, list[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    segments: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __post_init__(self):
         for split in SPLITS:
@@ -84,6 +86,7 @@ class Corpus:
             self,
             videos={name: path for name, path in self.videos.items() if name in wanted},
             captions={name: texts for name, texts in self.captions.items() if name in wanted},
+            segments={name: ends for name, ends in self.segments.items() if name in wanted},
             splits={split: [name for name in names if name in wanted] for split, names in self.splits.items()},
         )
 
@@ -101,7 +104,8 @@ class Corpus:
         count = sum(map(len, self.captions.values()))
         lines = [f"{self.name}: {len(self.videos)} videos ({parts}), {count} captions"]
         if self.missing:
-            lines.append(f"{len(self.missing)} of {len(self.videos)} video files are not under {self.root}")
+            absent = f"{len(self.missing)} of {len(self.videos)} video files"
+            lines.append(f"{absent} are not under {self.root}: {listed(self.missing)}")
         return lines + list(self.notes)
 
 
@@ -201,3 +205,41 @@ def locate(ids: Iterable[str], folder: Path, stems: dict[str, str] | None = None
 
 def same_stem(name: str, paths: list[Path]) -> str:
     return f"Video id {name!r} has {len(paths)} files: {listed(paths)}. Keep or rename all but one."
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a list file, stripped, blank ones left out."""
+    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+
+
+def needed_file(folders: Iterable[Path], corpus: str, *names: str) -> Path:
+    """`first_file`, which must be there.
+
+    Raises:
+        FileNotFoundError: none of the names is in any of the folders.
+    """
+    folders = list(folders)
+    path = first_file(folders, *names)
+    if path is None:
+        raise FileNotFoundError(
+            f"No {' or '.join(names)} in {' or '.join(map(str, folders))}: {corpus} needs it; see dataset/README.md"
+        )
+    return path
+
+
+def annotation_folders(root: Path, captions: Path | None) -> list[Path]:
+    """Where annotation files are looked for: the folder that `--captions` names or lies in, then the corpus."""
+    folders = [root / "metadata", root]
+    if captions is not None:
+        folders.insert(0, captions if captions.is_dir() else captions.parent)
+    return folders
+
+
+def same_split(corpus: str, protocol: str) -> None:
+    """Accepts the protocols of a corpus that has one set of lists.
+
+    Raises:
+        ValueError: another protocol.
+    """
+    if protocol not in ("captioning", "retrieval"):
+        raise ValueError(f"Unknown protocol ({protocol}). {corpus} has one set of lists: captioning.")

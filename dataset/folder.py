@@ -9,7 +9,9 @@ from dataset.corpus import Corpus, find_videos, first_file, listed, unique_ids, 
 from dataset.msrvtt import corpus_from, read_annotation
 
 
-def read_folder(root: Path, captions: Path | None = None, protocol: str = "captioning") -> Corpus:
+def read_folder(
+    root: Path, captions: Path | None = None, protocol: str = "captioning", videos: Path | None = None
+) -> Corpus:
     """The videos of `root/videos` (or of `root`), with the captions and splits of an annotation.
 
     Args:
@@ -29,15 +31,14 @@ def read_folder(root: Path, captions: Path | None = None, protocol: str = "capti
     if not root.is_dir():
         raise FileNotFoundError(f"--data_root {root} is not a folder; it should hold videos/")
     path = Path(captions) if captions is not None else first_file([root / "metadata"], "captions.json")
-    found = unique_ids(find_videos(video_folder(root)), video_folder(root))
+    folder = videos or video_folder(root)
+    found = unique_ids(find_videos(folder), folder)
     if path is None:
         if not found:
-            raise FileNotFoundError(
-                f"No video file below {video_folder(root)}, and no {root / 'metadata' / 'captions.json'}"
-            )
+            raise FileNotFoundError(f"No video file below {folder}, and no {root / 'metadata' / 'captions.json'}")
         notes = ("no captions: give them with --captions FILE in the MSR-VTT schema",)
         return Corpus(root.name, root, found, notes=notes)
-    corpus = corpus_from(read_annotation(path), root.name, root)
+    corpus = corpus_from(read_annotation(path), root.name, root, videos)
     taken = {file for file in corpus.videos.values() if file is not None}
     others = {name: file for name, file in found.items() if file not in taken}
     if not others:

@@ -8,7 +8,9 @@ from dataset.corpus import Corpus, CorpusError, first_file, open_json
 from dataset.msrvtt import corpus_from, read_annotation
 
 
-def read_minimotion(root: Path, captions: Path | None = None, protocol: str = "captioning") -> Corpus:
+def read_minimotion(
+    root: Path, captions: Path | None = None, protocol: str = "captioning", videos: Path | None = None
+) -> Corpus:
     """MiniMotion with the splits of its captions file.
 
     Raises:
@@ -20,7 +22,7 @@ def read_minimotion(root: Path, captions: Path | None = None, protocol: str = "c
     path = Path(captions) if captions is not None else first_file([root / "metadata"], "captions.json")
     if path is None:
         raise FileNotFoundError(f"MiniMotion is not in {root}; draw it with `python -m dataset.mini_motion`")
-    return corpus_from(read_annotation(path), "MiniMotion", root)
+    return corpus_from(read_annotation(path), "MiniMotion", root, videos)
 
 
 def read_attributes(root: Path) -> dict[str, object]:

@@ -10,7 +10,18 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dataset.corpus import SPLITS, Corpus, CorpusError, first_file, listed, locate, open_json, video_folder
+from dataset.corpus import (
+    SPLITS,
+    Corpus,
+    CorpusError,
+    annotation_folders,
+    first_file,
+    listed,
+    locate,
+    needed_file,
+    open_json,
+    video_folder,
+)
 
 PROTOCOLS = ("captioning", "7k", "9k")
 SPLIT_NAMES = {
@@ -101,18 +112,25 @@ def _splits(videos: list[dict], ids: list[str], source: str) -> dict[str, list[s
     return splits
 
 
-def corpus_from(annotation: Annotation, name: str, root: Path) -> Corpus:
-    """The corpus of an annotation, with its files looked up below `root`."""
+def corpus_from(annotation: Annotation, name: str, root: Path, videos: Path | None = None) -> Corpus:
+    """The corpus of an annotation, with its files looked up below `videos`, by default those of `root`."""
     notes = list(annotation.notes)
     splits = {split: list(ids) for split, ids in annotation.splits.items() if split != "none"}
     loose = annotation.splits.get("none", [])
     if loose:
         notes.append(f"{len(loose)} videos are in no split: {listed(loose)}")
     order = [video for ids in annotation.splits.values() for video in ids]
-    return Corpus(name, root, locate(order, video_folder(root)), annotation.captions, splits, tuple(notes))
+    return Corpus(name, root, locate(order, videos or video_folder(root)), annotation.captions, splits, tuple(notes))
 
 
-def read_msrvtt(root: Path, captions: Path | None = None, protocol: str = "captioning") -> Corpus:
+def read_msrvtt(
+    root: Path,
+    captions: Path | None = None,
+    protocol: str = "captioning",
+    videos: Path | None = None,
+    train_csv: Path | None = None,
+    val_csv: Path | None = None,
+) -> Corpus:
     """MSR-VTT: 6513 / 497 / 2990 videos for captioning, or a retrieval protocol.
 
     Args:
@@ -120,6 +138,7 @@ def read_msrvtt(root: Path, captions: Path | None = None, protocol: str = "capti
         captions: annotation file; by default MSRVTT_data.json, or the two files of the 2016 release, in `metadata/`.
         protocol: "captioning", or "7k" / "9k": the retrieval training list of that name (`MSRVTT_train.9k.csv`) and
             the 1,000 pairs of `MSRVTT_JSFUSION_test.csv` as validation and test, one sentence per video.
+        train_csv, val_csv: other files in place of these two lists; with "captioning" they mean "9k" otherwise.
 
     Raises:
         FileNotFoundError: no annotation, or no list of the protocol.
@@ -128,10 +147,9 @@ def read_msrvtt(root: Path, captions: Path | None = None, protocol: str = "capti
     if protocol not in PROTOCOLS:
         raise ValueError(f"Unknown protocol ({protocol}). MSR-VTT has {', '.join(PROTOCOLS)}.")
     root = Path(root)
-    folders = [root / "metadata", root]
-    if captions is not None:
+    folders = annotation_folders(root, captions)
+    if captions is not None and not Path(captions).is_dir():
         files = [Path(captions)]
-        folders.insert(0, Path(captions).parent)
     else:
         whole = first_file(folders, "MSRVTT_data.json", "captions.json")
         parts = [first_file(folders, f"{part}_videodatainfo.json") for part in ("train_val", "test")]
@@ -142,14 +160,17 @@ def read_msrvtt(root: Path, captions: Path | None = None, protocol: str = "capti
             "train_val_videodatainfo.json and test_videodatainfo.json, or name the file with --captions"
         )
     annotation = read_annotation(*files)
-    if protocol != "captioning":
-        _use_retrieval_lists(annotation, folders, protocol)
-    return corpus_from(annotation, "MSR-VTT", root)
+    if protocol != "captioning" or train_csv or val_csv:
+        list_name = f"MSRVTT_train.{'9k' if protocol == 'captioning' else protocol}.csv"
+        train_list = train_csv or needed_file(folders, "this protocol", list_name)
+        pairs = val_csv or needed_file(folders, "this protocol", "MSRVTT_JSFUSION_test.csv")
+        _use_retrieval_lists(annotation, train_list, pairs, protocol)
+    return corpus_from(annotation, "MSR-VTT", root, videos)
 
 
-def _use_retrieval_lists(annotation: Annotation, folders: list[Path], protocol: str) -> None:
-    train = [row["video_id"] for row in _rows(folders, f"MSRVTT_train.{protocol}.csv")]
-    test = [(row["video_id"], row["sentence"]) for row in _rows(folders, "MSRVTT_JSFUSION_test.csv")]
+def _use_retrieval_lists(annotation: Annotation, train_list: Path, pairs: Path, protocol: str) -> None:
+    train = [row["video_id"] for row in _rows(train_list, "video_id")]
+    test = [(row["video_id"], row["sentence"]) for row in _rows(pairs, "video_id", "sentence")]
     known = {name for ids in annotation.splits.values() for name in ids}
     unknown = [name for name in [*train, *(name for name, _ in test)] if name not in known]
     if unknown:
@@ -161,9 +182,10 @@ def _use_retrieval_lists(annotation: Annotation, folders: list[Path], protocol: 
         annotation.captions.setdefault(name, []).append(sentence)
 
 
-def _rows(folders: list[Path], name: str) -> list[dict[str, str]]:
-    path = first_file(folders, name)
-    if path is None:
-        raise FileNotFoundError(f"No {name} in {' or '.join(map(str, folders))}; this protocol needs it")
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.DictReader(file))
+def _rows(path: Path, *columns: str) -> list[dict[str, str]]:
+    with Path(path).open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    lacking = [column for column in columns if rows and column not in rows[0]]
+    if lacking:
+        raise CorpusError(f"{path} has no column {' or '.join(lacking)}; its columns are {', '.join(rows[0])}")
+    return rows

@@ -188,8 +188,8 @@ def test_what_would_fail_after_the_training_fails_before_it(corpus, tmp_path, ca
     [
         (["--model_name", "GBased+foo", "--do_train"], "Unknown model name (GBased+foo)"),
         (
-            ["--model_name", "VATEX_GBased", "--do_train"],
-            "Unknown dataset (VATEX). Known are MiniMotion, MSR-VTT, MSVD",
+            ["--model_name", "Kinetics_GBased", "--do_train"],
+            "Unknown dataset (Kinetics). Known are MiniMotion, MSR-VTT, MSVD",
         ),
         (["--do_eval", "--checkpoint", "nowhere"], "nowhere is not a checkpoint: there is no such folder"),
         (["--caption", "a.mp4", "--checkpoint", "nowhere"], "nowhere is not a checkpoint"),

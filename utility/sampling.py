@@ -165,3 +165,25 @@ def slice_positions(count: int, max_frames: int, slice_framepos: int) -> np.ndar
         return thin(count, max_frames)
     kept = min(count, max_frames)
     return np.arange(kept) + (count - kept if slice_framepos == 1 else 0)
+
+
+def segment_frames(num_frames: int, length: int, random: bool = False) -> np.ndarray:
+    """The frames that STOP's reader takes: one of each of `length` segments; a short video repeats its last frame.
+
+    In evaluation the middle of every segment, int((i + 0.5) N / T). In training one draw (NumPy's generator) in each of
+    T segments of floor(N / T) frames, so that the remainder at the end is never seen.
+
+    Returns: [length] int64 frame numbers, ascending; the first min(N, T) of them are real
+
+    Raises:
+        ValueError: no frames.
+    """
+    if num_frames < 1 or length < 1:
+        raise ValueError(f"cannot take {length} frames of a video with {num_frames}")
+    if num_frames <= length:
+        return np.minimum(np.arange(length), num_frames - 1)
+    places = np.arange(length)
+    if random:
+        each = num_frames // length
+        return places * each + np.random.randint(each, size=length)
+    return ((places + 0.5) * num_frames / length).astype(np.int64)
