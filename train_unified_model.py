@@ -1,8 +1,9 @@
 """The retrieval trainers: text-to-video and video-to-text.
 
     python train_unified_model.py --method clip4clip --datatype minimotion
-    torchrun --nproc_per_node 4 train_unified_model.py --method clip4clip --datatype msrvtt --micro_batch_size 8
-    python train_unified_model.py --method clip4clip --datatype msrvtt --do_eval --output_dir results/clip4clip_MSR-VTT
+    torchrun --nproc_per_node 4 train_unified_model.py --method stop --datatype msrvtt --protocol 9k
+    python train_unified_model.py --do_eval 1 --resume results/clip4clip_MSR-VTT
+    python train_unified_model.py --search "a man cooks" --checkpoint results/clip4clip_MSR-VTT --videos my_videos
 
 The folder `best` of a run is a backbone: `--backbone results/clip4clip_MSR-VTT` of the extractors looks through it.
 """
@@ -12,131 +13,221 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dataset.arguments import open_corpus
-from dataset.retrieval_settings import RetrievalArguments, SmallTowerArguments, with_defaults
-from utility.arguments import parse, resolved
+from dataset.method_settings import MethodArguments, merge_plan, with_defaults
+from dataset.retrieval_settings import (
+    LAST,
+    LaunchArguments,
+    RetrievalArguments,
+    SearchArguments,
+    SmallTowerArguments,
+)
+from dataset.stored_settings import from_stored
+from utility.arguments import given_names, parse, resolved
 
 log = logging.getLogger(__name__)
 
+FLAGS = (MethodArguments, RetrievalArguments, SmallTowerArguments, LaunchArguments, SearchArguments)
+LOGIT_SCALE = (0.1, 4.6052)  # allowed after every step; the upper end is ln 100
+LOG_FORMAT = ("%(asctime)s | %(levelname)s | %(message)s", "%Y-%m-%d,%H:%M:%S")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    args, tower = parse(
-        (RetrievalArguments, SmallTowerArguments),
-        argv,
-        prog="train_unified_model.py",
-        description=__doc__.split("\n")[0],
+    argv = list(sys.argv[1:] if argv is None else argv)
+    method, args, tower, launch, find = parse(
+        FLAGS, argv, prog="train_unified_model.py", description=__doc__.split("\n")[0]
     )
 
     # Only now: torch takes seconds to import, and a misspelt flag should not wait for it.
+    from utility.processes import own_command, processes_for, run_processes
     from utility.program import run_program
 
-    return run_program(lambda dist: Session(with_defaults(args), tower, dist).run(), args.device)
+    if find.search is not None:
+        from extractors.video_search import search
+
+        return run_program(lambda dist: search(find, dist.device, args.batch_size_val), args.device)
+    device, processes = processes_for(launch, args.device)
+    if processes:
+        return run_processes(own_command(argv, __file__), processes)
+    given = given_names(FLAGS, argv)
+    return run_program(lambda dist: Session(method, args, tower, given, launch, dist).run(), device)
 
 
 class Session:
     """One run: corpus, network, frames, training, scores."""
 
-    def __init__(self, args: RetrievalArguments, tower: SmallTowerArguments, dist: Any):
-        from utility.clip_text import ClipTokenizer
+    def __init__(
+        self,
+        method: MethodArguments,
+        args: RetrievalArguments,
+        tower: SmallTowerArguments,
+        given: set[str],
+        launch: LaunchArguments,
+        dist: Any,
+    ):
+        from dataset.retrieval_data import RetrievalData, report_absent
         from utility.logs import setup_logging
         from utility.random_state import seed_all
 
-        self.dist, self.tower = dist, tower
-        self.corpus = open_corpus(args.data())
-        self.output = Path(args.output_dir or f"results/{args.method}_{self.corpus.name}")
+        self.dist, self.tower, self.launch = dist, tower, launch
+        self.stored = self.stored_run(method, args)
+        if self.stored is not None:
+            method, args = from_stored(self.stored.config, method, args, given, weights_only=self.weights_only(args))
+        self.args, self.method = with_defaults(args, method)
+        self.corpus = open_corpus(args.data(), **args.places())
+        self.output = self.output_folder()
         if not args.dry_run:
-            setup_logging(dist, self.output)
+            level = logging.DEBUG if args.debug else logging.INFO
+            setup_logging(dist, self.output, level, LOG_FORMAT)
         for line in self.corpus.summary():
             log.info("%s", line)
-        if args.protocol != "captioning":
+        note = None if args.dry_run or not dist.is_main else self.output / "absent_videos.txt"
+        self.absent = report_absent(self.corpus, note)
+        if args.kind() == "msrvtt" and (args.protocol != "captioning" or args.train_csv):
             log.warning(
-                "protocol %s: this training list overlaps the captioning test split (the 9k list holds 1,990 of its "
-                "2,990 videos); a captioner that looks through this model must not be scored there",
-                args.protocol,
+                "this training list may overlap the captioning test split (the 9k list holds 1,990 of its 2,990 "
+                "videos); a captioner that looks through this model must not be scored there"
             )
-        self.tokenizer = ClipTokenizer()
-        seed_all(args.seed)
-        self.args = args
+        seed_all(self.args.seed)
         self.model = self.build().to(dist.device)
-        self.resolution = self.model.clip.config.resolution
-        if args.max_words > self.model.clip.config.context_length:
-            raise ValueError(
-                f"--max_words {args.max_words}: the text tower reads {self.model.clip.config.context_length} at most"
-            )
+        config = self.model.clip.config
+        self.data = RetrievalData(self.args, self.corpus, config.resolution, self.output, dist, self.pixels)
+        if self.args.max_words > config.context_length:
+            raise ValueError(f"--max_words {self.args.max_words}: the text tower reads {config.context_length} at most")
+
+    # -- where it starts ------------------------------------------------------------------------------------------
+
+    def stored_run(self, method: MethodArguments, args: RetrievalArguments) -> Any:
+        """The checkpoint that `--resume` names, or the one that an evaluation scores."""
+        from pretrained.retrieval_runs import open_run
+
+        if args.do_eval:
+            from_flags = None if args.resume in (None, LAST) else args.resume
+            return open_run(from_flags or args.output_dir or self.default_output(method, args), "best")
+        if args.resume in (None, LAST):
+            return None
+        return open_run(args.resume, "last", training=not args.load_from_pretrained)
+
+    def weights_only(self, args: RetrievalArguments) -> bool:
+        """Whether the stored run is a start for another training, not this run itself."""
+        return not args.do_eval and self.stored.checkpoint.training is None
+
+    @staticmethod
+    def default_output(method: MethodArguments, args: RetrievalArguments) -> Path:
+        return Path(f"results/{method.method}_{open_corpus(args.data(), **args.places()).name}")
+
+    def output_folder(self) -> Path:
+        if self.args.output_dir:
+            return Path(self.args.output_dir)
+        if self.stored is not None and not self.weights_only(self.args):
+            return self.stored.folder
+        return Path(f"results/{self.method.method}_{self.corpus.name}")
 
     def build(self) -> Any:
-        """The model, and what its pictures and its earlier training were (`mean`, `std`, `name`, `trained_on`)."""
+        """The model, and what its pictures and its earlier training were (`mean`, `std`, `name`, `earlier`)."""
+        from model.retrieval.methods import build_method
+        from pretrained.retrieval_runs import load_weights, open_run
+
+        args, method = self.args, self.method
+        clip = self.backbone()
+        if method.merge_layer is None or method.merge_frame_num is None:
+            layers, factors = merge_plan(clip.config.vision_layers, args.max_frames)
+            method = replace(
+                method,
+                merge_layer=method.merge_layer or layers,
+                merge_frame_num=method.merge_frame_num or factors,
+            )
+        self.method = method
+        self.settings = {**resolved(method), "max_frames": args.max_frames}
+        model = build_method(method.method, clip, self.settings)
+        model.word_weight = method.word_weight
+        if args.init_model:
+            load_weights(model, open_run(args.init_model), partial=True)
+        if self.stored is not None:
+            load_weights(model, self.stored, partial=not self.stored.config)
+        return model
+
+    def backbone(self) -> Any:
         import torch
 
-        from model import CLIP4Clip
-        from model.backbone.clip import CLIP, small_config
-        from model.retrieval.tuning import freeze_layers, with_3d_patches
+        from model.backbone.clip import CLIP, CLIPConfig, small_config
+        from model.retrieval.tuning import with_3d_patches
         from pretrained import zoo
         from pretrained.backbones import load_backbone
 
-        args, sizes = self.args, self.tower.given()
-        if args.from_nothing:
-            if args.linear_patch == "3d":
+        method, sizes = self.method, self.tower.given()
+        self.name, self.mean, self.std = self.output.name, zoo.CLIP_MEAN, zoo.CLIP_STD
+        self.earlier: tuple[Any, str | None] = ([], None)
+        if self.stored is not None and self.stored.config:
+            described = self.stored.config["backbone"]
+            self.mean, self.std = tuple(described["mean"]), tuple(described["std"])
+            self.earlier = (self.stored.config.get("trained_on"), self.stored.config.get("corpus"))
+            return CLIP(CLIPConfig(**described["clip"]))
+        if method.from_nothing:
+            if method.linear_patch == "3d":
                 sizes.setdefault("stem", ())  # pictures enter a 3-D patch layer as they are
-            clip = CLIP(small_config(**sizes, linear_patch=args.linear_patch))
+            clip = CLIP(small_config(**sizes, linear_patch=method.linear_patch))
             torch.nn.init.normal_(clip.token_embedding.weight, std=0.1)
-            self.name, self.mean, self.std, self.trained_on = self.output.name, zoo.CLIP_MEAN, zoo.CLIP_STD, []
-        else:
-            if sizes:
-                raise ValueError(f"{', '.join(f'--{name}' for name in sizes)}: sizes belong to --backbone small only")
-            backbone = load_backbone(args.backbone)
-            clip = backbone.model if args.linear_patch == "2d" else with_3d_patches(backbone.model)
-            self.name, self.mean, self.std = self.output.name, backbone.mean, backbone.std
-            self.trained_on = backbone.trained_on or []
-        freeze_layers(clip, args.freeze_layer_num)
-        if args.freeze_token_embedding:
-            clip.token_embedding.requires_grad_(False)
-        # The size of a vocabulary is known when the training captions are: `train` adds the word prediction.
-        return CLIP4Clip(clip, args.sim_header, args.cross_num_hidden_layers, word_weight=args.word_weight)
+            return clip
+        if sizes:
+            raise ValueError(f"{', '.join(f'--{name}' for name in sizes)}: sizes belong to --backbone small only")
+        if method.pretrained_dir:
+            zoo.FOLDER = Path(method.pretrained_dir).expanduser()
+        backbone = load_backbone(method.backbone)
+        self.mean, self.std, self.earlier = backbone.mean, backbone.std, (backbone.trained_on, backbone.corpus)
+        return backbone.model if method.linear_patch == "2d" else with_3d_patches(backbone.model)
 
-    def run(self) -> None:
-        from utility.checkpoint import load_checkpoint, load_tensors
+    def choose_parameters(self) -> list[str]:
+        """Freezes what does not train; the table that says so."""
+        import torch
 
-        if not self.args.do_eval:
-            self.train()
-        elif self.args.dry_run:
-            log.info("dry run: would score the %s split with %s", self.args.eval_split, self.output)
-        if self.args.dry_run:
-            return
-        folder = self.output / "best"
-        checkpoint = load_checkpoint(folder if folder.is_dir() else self.output / "last", training=False)
-        self.model.words = None  # it has served
-        tensors = {name: value for name, value in checkpoint.tensors.items() if not name.startswith("words.")}
-        load_tensors(self.model, tensors, str(self.output))
-        self.test(self.args.eval_split)
+        from model.retrieval.tuning import freeze_layers
+        from utility.freezing import FreezeRules, choose_trainable, training_table
 
-    def frames(self, split: str, slots: int) -> Any:
-        """Pictures of a split, from a cache that is as large as the flags allow."""
-        from dataset.clip_frames import ClipFrames, FrameSettings
-
-        args, corpus = self.args, self.corpus
-        paths = {name: corpus.videos[name] for name in corpus.ids(split) if corpus.videos[name] is not None}
-        if not paths:
-            raise ValueError(
-                f"no video of the {split} split of {corpus.name} is under {corpus.root}; choose others with --data_root"
-            )
-        settings = FrameSettings(slots, args.feature_framerate, args.cache_size or self.resolution, args.slice_framepos)
-        size = len(paths) * settings.bytes_per_video
-        cached = size <= args.cache_gb * 2**30
-        log.info(
-            "%s: %d videos, %s", split, len(paths),
-            f"decoding {slots} frames each into {size / 2**20:.0f} MB" if cached else "decoded when they are needed",
+        method, model = self.method, self.model
+        if method.temperature_new > 1:
+            with torch.no_grad():
+                model.clip.logit_scale.fill_(method.temperature_new).clamp_(*LOGIT_SCALE)
+        model.requires_grad_(True)
+        freeze_layers(model.clip, method.freeze_layer_num)
+        frozen = {name for name, p in model.named_parameters() if not p.requires_grad and not model.is_new(name)}
+        if method.freeze_token_embedding:
+            frozen.add("clip.token_embedding.weight")
+        rules = FreezeRules(
+            method.freeze_clip, method.freeze_substrings or (), method.keep_substrings or (),
+            method.temperature_frozen, frozenset(frozen),
         )  # fmt: skip
-        folder = (
-            Path(args.cache_dir) if args.cache_dir else self.output / "frames" if self.dist.world_size > 1 else None
-        )
-        frames = ClipFrames(paths, settings, cached, folder, self.dist)
-        frames.report()
-        return frames
+        sizes = {name: p.numel() for name, p in model.named_parameters()}
+        trained, warnings = choose_trainable(sizes, rules, model.is_new, model.is_computed)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in trained)
+        for line in warnings:
+            log.warning("%s", line)
+        return training_table(sizes, trained, model.is_new)
+
+    # -- the run --------------------------------------------------------------------------------------------------
+
+    def run(self) -> int:
+        from pretrained.retrieval_runs import load_weights, open_run
+
+        args = self.args
+        if not args.do_eval:
+            self.train()
+        elif args.dry_run:
+            log.info("dry run: would score the %s split with %s", args.eval_split, self.stored.source)
+        if args.dry_run:
+            return 0
+        if not args.do_eval:
+            self.model.words = None  # it has served
+            load_weights(self.model, open_run(self.output), partial=False)
+        self.test(args.eval_split)
+        return 1 if args.strict and self.absent else 0
 
     def pixels(self, frames: Any) -> Any:
         from utility.images import to_clip
@@ -144,142 +235,227 @@ class Session:
         return to_clip(frames, self.mean, self.std)
 
     def train(self) -> None:
-        import torch
-
-        from dataset.clips import Augmentation, ClipPairs
-        from model.retrieval.tuning import parameter_groups
+        from dataset.seen_videos import also_trained_on
         from model.retrieval.words import WordPrediction
-        from utility.bert_adam import BertAdam
+        from pretrained.retrieval_runs import export_run
         from utility.engine import TrainSettings, train
         from utility.loader import BatchLoader, split_batch
+
+        args, dist, model = self.args, self.dist, self.model
+        table = self.choose_parameters()
+        share = split_batch(args.batch_size, None, dist.world_size)[0]
+        pieces = args.gradient_accumulation_steps
+        if share % pieces:
+            raise ValueError(f"--gradient_accumulation_steps {pieces} does not divide the {share} pairs of a process")
+        chunk, pieces = split_batch(
+            args.batch_size, share // pieces if pieces > 1 else args.micro_batch_size, dist.world_size
+        )
+        for line in table:
+            log.info("%s", line)
+        log.info(
+            "effective batch: %d pairs = %d processes x %d pieces x %d; every text and every clip meets %d negatives",
+            args.batch_size, dist.world_size, pieces, chunk, args.batch_size - 1,
+        )  # fmt: skip
+        if args.dry_run:
+            log.info("dry run: %s", json.dumps(resolved(args, self.method, self.tower)))
+            return
+        pairs = self.data.pairs(self.method.word_weight > 0)
+        if pairs.words is not None:
+            model.words = WordPrediction(model.clip.config.embed_dim, len(pairs.words)).to(dist.device)
+        loader = BatchLoader(pairs, pairs.collate, args.batch_size, None, dist, args.seed, num_workers=args.num_workers)
+        log.info("%d epochs of %d steps", args.epochs, loader.steps_per_epoch)
+        optimizer, schedule = self.optimizer(args.epochs * loader.steps_per_epoch)
+        settings = TrainSettings(
+            str(self.output), args.epochs, args.batch_size, None, args.clip_norm, args.precision, args.seed,
+            args.log_steps, args.save_steps, args.patience, args.resume == LAST,
+        )  # fmt: skip
+        config = self.checkpoint_config(also_trained_on(*self.earlier, self.corpus.name, pairs.names))
+        if dist.is_main:
+            hyper = json.dumps(resolved(args, self.method, self.tower, self.launch), indent=2, ensure_ascii=False)
+            (self.output / "hparams_train.json").write_text(hyper + "\n", encoding="utf-8")
+        if self.launch.use_bn_sync and dist.world_size > 1 and dist.device.type == "cuda":
+            import torch
+
+            self.model = model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        told = 0
+
+        def export(kind: str, training: Any, summary: dict[str, Any]) -> None:
+            nonlocal told
+            export_run(self.output, kind, model, config, training, summary)
+            if kind == "last" and summary["history"] and summary["epoch"] > told:
+                told = summary["epoch"]
+                loss = summary["history"][-1].get("train/loss", float("nan"))
+                log.info("Epoch %d/%d Finished, Train Loss: %.6f", told, args.epochs, loss)
+                if summary["best_score"] is not None:
+                    log.info("The best R1 is: %.4f, best_e=%d", summary["best_score"], summary["best_epoch"])
+
+        continued = None if self.stored is None or self.weights_only(args) else self.stored.checkpoint
+        train(
+            model, lambda model, batch: self.loss(model, batch, chunk), loader, optimizer, schedule, settings,
+            dist, self.validation(), names_of=lambda batch: batch.names, config=config, after_step=clamp,
+            later_wins=True, resume_from=continued, export=export, step_line=step_line,
+            curves=self.output / "tensorboard" / time.strftime("%Y-%m-%d-%H-%M-%S"),
+        )  # fmt: skip
+
+    def optimizer(self, steps: int) -> tuple[Any, Any]:
+        import torch
+
+        from model.retrieval.tuning import parameter_groups
+        from utility.bert_adam import BertAdam
         from utility.schedules import clip4clip_cosine, warmup_cosine
 
-        args, dist = self.args, self.dist
-        share = split_batch(args.batch_size, None, dist.world_size)[0]
-        micro = (
-            share // args.gradient_accumulation_steps if args.gradient_accumulation_steps > 1 else args.micro_batch_size
-        )
-        chunk, _ = split_batch(args.batch_size, micro, dist.world_size)
-        trainable = sum(p.numel() for p in self.model.parameters() if p.requires_grad)
-        total = sum(p.numel() for p in self.model.parameters())
-        log.info("%s from %s: %s parameters, %s train", args.method, args.backbone, f"{total:,}", f"{trainable:,}")
-        if args.dry_run:
-            log.info("dry run: %s", json.dumps(resolved(args, self.tower)))
-            return
-        augmentation = Augmentation(
-            args.random_frames, args.crop_min, args.crop_max, args.whole_share, args.crop_each_frame
-        )
-        pairs = ClipPairs(
-            self.frames("train", args.cache_frames), self.corpus.captions, self.tokenizer, args.train_frames,
-            args.max_words, self.resolution, augmentation, args.every_sentence, args.word_weight > 0,
-        )  # fmt: skip
-        if pairs.words is not None:
-            self.model.words = WordPrediction(self.model.clip.config.embed_dim, len(pairs.words)).to(dist.device)
-        loader = BatchLoader(pairs, pairs.collate, args.batch_size, None, dist, args.seed, num_workers=args.num_workers)
-        steps = args.epochs * loader.steps_per_epoch
-        log.info("%d epochs of %d steps, %d pairs each", args.epochs, loader.steps_per_epoch, args.batch_size)
+        args = self.args
         groups = parameter_groups(self.model, args.lr, args.coef_lr, args.weight_decay)
         if args.optim == "BertAdam":
             optimizer = BertAdam(groups)
-            schedule = clip4clip_cosine(optimizer, steps, args.warmup_proportion)
-        else:
-            optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), eps=1e-6)
-            schedule = warmup_cosine(optimizer, steps, args.lr, args.warmup_proportion)
-        settings = TrainSettings(
-            str(self.output), args.epochs, args.batch_size, None, args.clip_norm, args.precision, args.seed,
-            args.log_steps, args.save_steps, args.patience, args.resume,
-        )  # fmt: skip
-        trained_on = sorted({*self.trained_on, *pairs.names})
-        train(
-            self.model, lambda model, batch: self.loss(model, batch, chunk), loader, optimizer, schedule, settings,
-            dist, self.validation(), names_of=lambda batch: batch.names, config=self.checkpoint_config(trained_on),
-            after_step=lambda model: model.clamp_logit_scale(),
-        )  # fmt: skip
+            return optimizer, clip4clip_cosine(optimizer, steps, args.warmup_proportion)
+        optimizer = torch.optim.AdamW(groups, betas=(args.beta1, args.beta2), eps=args.eps)
+        return optimizer, warmup_cosine(optimizer, steps, args.lr, args.warmup_proportion)
 
     def loss(self, model: Any, batch: Any, chunk: int) -> tuple[Any, int, dict[str, Any]]:
         import torch
+        import torch.nn.functional as F
 
+        dist, count = self.dist, len(batch.names)
         pixels = self.pixels(batch.frames)
-        total, rows = model(batch.ids, pixels, batch.mask, self.dist.gather, self.dist.rank, chunk, batch.words)
-        own = torch.arange(len(rows), device=rows.device) + self.dist.rank * len(rows)
-        found = (rows.argmax(1) == own).float().mean()
-        return total, len(rows), {"batch_R1": 100 * found, "temperature": model.clip.logit_scale.exp()}
+        total, rows = model(batch.ids, pixels, batch.mask, dist.gather, dist.rank, chunk, batch.words)
+        with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
+            own = torch.arange(count, device=rows.device) + dist.rank * count
+            every = dist.gather(rows.detach().float())
+            numbers = {
+                "batch_R1": 100 * (rows.argmax(1) == own).float().mean(),
+                "loss_t2v": F.cross_entropy(every[own], own),
+                "loss_v2t": F.cross_entropy(every.T[own], own),
+            }
+        numbers["sim_loss"] = (numbers["loss_t2v"] + numbers["loss_v2t"]) / 2
+        return total, count, {**numbers, "scale": model.clip.logit_scale.detach()}
+
+    # -- scores ---------------------------------------------------------------------------------------------------
 
     def validation(self) -> Any:
-        """The function that scores an epoch on the validation split, None without such a split."""
-        from utility.retrieval_evaluation import evaluate, flat
+        """The function that scores an epoch on the validation split."""
+        from utility.retrieval_evaluation import Rules, evaluate, flat
+        from utility.retrieval_metrics import metric_lines
 
         args = self.args
         if not self.corpus.references("val"):
             log.warning("no validation captions: the last epoch counts as the best")
             return lambda model, epoch: {"score": float(epoch)}
-        clips = self.clips("val")
+        clips = self.data.clips("val")
 
         def score(model: Any, epoch: int) -> dict[str, float]:
             if (epoch + 1) % args.eval_epochs and epoch + 1 < args.epochs:
                 return {}
-            return flat(evaluate(model, clips, self.pixels, self.dist, args.batch_size_val))
+            results = evaluate(model, clips, self.pixels, self.dist, args.batch_size_val, Rules(args.ties))
+            for line in metric_lines(results):
+                log.info("%s", line)
+            return flat(results)
 
         return score
 
-    def clips(self, split: str) -> Any:
-        from dataset.clips import EvaluationClips
-
-        args = self.args
-        frames = self.frames(split, args.max_frames)
-        return EvaluationClips(
-            frames, self.corpus.captions, self.tokenizer, args.max_frames, args.max_words, self.resolution
-        )
-
     def test(self, split: str) -> None:
-        from utility.retrieval_evaluation import evaluate
-        from utility.retrieval_metrics import TIE_RULE
+        from utility.retrieval_evaluation import Rules, cross_similarity, encode, scored
+        from utility.retrieval_metrics import TIE_RULES, metric_lines
 
+        args, dist, model = self.args, self.dist, self.model.eval()
         if not self.corpus.references(split):
             log.warning("the %s split has no captions to score against", split)
             return
-        clips = self.clips(split)
-        results = evaluate(self.model.eval(), clips, self.pixels, self.dist, self.args.batch_size_val)
-        if not self.dist.is_main:
+        clips = self.data.clips(split)
+        start = time.perf_counter()
+        encoded = encode(model, clips, self.pixels, dist, args.batch_size_val)
+        seconds = time.perf_counter() - start
+        if args.inference_speed_test:
+            if dist.is_main:
+                speed = {"videos": len(encoded.read), "texts": len(encoded.kept), "seconds": seconds}
+                print(json.dumps({**speed, "videos_per_second": len(encoded.read) / seconds}))
             return
+        similarity = cross_similarity(model, encoded.text, encoded.video, encoded.mask, dist)
+        bank = None
+        if args.qb_norm:
+            queries = encode(model, self.data.bank(), self.pixels, dist, args.batch_size_val)
+            bank = (
+                cross_similarity(model, queries.text, encoded.video, encoded.mask, dist),
+                cross_similarity(model, encoded.text, queries.video, queries.mask, dist).T,
+            )
+        if not dist.is_main:
+            return
+        results = scored(similarity, encoded.owner, Rules(args.ties, args.dual_softmax, args.qb_beta), bank)
         results |= {
             "corpus": self.corpus.name,
             "split": split,
-            "protocol": self.args.protocol,
+            "protocol": args.protocol,
+            "method": self.method.method,
             "videos": len(clips),
             "texts": len(clips.ids),
-            "ties": TIE_RULE,
+            "ties": TIE_RULES[args.ties],
             "unreadable": sorted(clips.frames.failed),
         }
-        file = self.output / f"{split}_retrieval.json"
-        file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        for way, name in (("t2v", "text to video"), ("v2t", "video to text")):
-            shown = "  ".join(f"{k} {v:.1f}" for k, v in results[way].items() if k[0] in "RM")
-            log.info("%s, %s: %s", split, name, shown)
+        self.write(split, results, similarity, encoded, clips)
+        for line in metric_lines(results):
+            log.info("%s", line)
         print(json.dumps(results, ensure_ascii=False))
 
-    def checkpoint_config(self, trained_on: list[str]) -> dict[str, Any]:
-        from pretrained.backbones import describe
+    def write(self, split: str, results: dict[str, Any], similarity: Any, encoded: Any, clips: Any) -> None:
+        import numpy as np
 
         args = self.args
+        file = self.output / f"{split}_retrieval.json"
+        file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        if args.save_matrix:
+            np.save(self.output / f"{split}_similarity.npy", similarity)
+            np.save(self.output / f"{split}_video_of_text.npy", encoded.owner)
+        if args.save_feature_path:
+            folder = Path(args.save_feature_path).expanduser()
+            folder.mkdir(parents=True, exist_ok=True)
+            names = np.array([clips.names[row] for row in encoded.read])
+            parts = {"text": encoded.text, "video": encoded.video, "mask": encoded.mask}
+            arrays = {name: value.numpy() for name, value in parts.items()}
+            np.savez(folder / f"{split}_features.npz", names=names, video_of_text=encoded.owner, **arrays)
+
+    def checkpoint_config(self, trained_on: Any) -> dict[str, Any]:
+        from pretrained.backbones import describe
+
+        args, method = self.args, self.method
         return {
             "program": "retrieval",
-            "method": args.method,
+            "method": method.method,
+            "method_settings": self.settings,
             "corpus": self.corpus.name,
             "protocol": args.protocol,
             "trained_on": trained_on,
             "backbone": describe(self.model.clip.config, self.name, self.mean, self.std),
-            "header": {"name": args.sim_header, "layers": args.cross_num_hidden_layers},
+            "header": {"name": method.sim_header, "layers": method.cross_num_hidden_layers},
             "sampling": {
-                "rule": "time",
+                "rule": args.frame_sampling,
                 "rate": args.feature_framerate,
                 "frames": args.max_frames,
                 "slice_framepos": args.slice_framepos,
             },
-            "preprocessing": {"crop": "centre square", "interpolation": "bicubic", "size": self.resolution},
+            "preprocessing": {
+                "crop": "centre square",
+                "interpolation": "bicubic",
+                "size": self.model.clip.config.resolution,
+            },
             "max_words": args.max_words,
-            "arguments": resolved(args, self.tower),
+            "arguments": resolved(args, method, self.tower),
         }
+
+
+def clamp(model: Any) -> None:
+    """Keeps a temperature that trains within its bounds."""
+    scale = model.clip.logit_scale
+    if scale.requires_grad:
+        scale.data.clamp_(*LOGIT_SCALE)
+
+
+def step_line(values: Any) -> str:
+    """The published trainers' progress line (reference section 4.5)."""
+    return (
+        f"Epoch: {values['epoch']} [{values['samples']} ({values['percent']:.1f}%)]\tSimLoss: {values['sim_loss']:.4f} "
+        f"\tData (t) {values['data_time']:.3f}\tBatch (t) {values['batch_time']:.3f}\tLR: {values['lr']:.1e}"
+        f"\tlogit_scale {values['scale']:.3f}"
+    )
 
 
 if __name__ == "__main__":

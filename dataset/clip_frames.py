@@ -21,10 +21,12 @@ from torch import Tensor
 from dataset.corpus import listed
 from utility.distributed import Distributed, available_cores
 from utility.images import clip_frames
-from utility.sampling import sample_frames, slice_positions
+from utility.sampling import clip4clip_frames, sample_frames, slice_positions
 from utility.video import VideoError, VideoReader
 
 log = logging.getLogger(__name__)
+
+SAMPLERS = ("time", "clip4clip", "segments")
 
 
 @dataclass(frozen=True)
@@ -36,27 +38,59 @@ class FrameSettings:
         rate: candidates per second.
         size: edge in pixels of the centred square that is kept.
         slice_framepos: which of too many candidates are kept: 0 the first, 1 the last, 2 evenly spread.
+        rule: which frames are candidates. "time": those on screen every 1 / rate seconds. "clip4clip": those of the
+            published reader (`utility.sampling.clip4clip_frames`). "segments": all of them, as in STOP, whose reader
+            wants videos of few frames per second; too many are thinned evenly.
     """
 
     slots: int
     rate: float
     size: int
     slice_framepos: int = 2
+    rule: str = "time"
+
+    def __post_init__(self):
+        if self.rule not in SAMPLERS:
+            raise ValueError(f"unknown frame sampling {self.rule!r}; use one of {', '.join(SAMPLERS)}")
 
     @property
     def bytes_per_video(self) -> int:
         return self.slots * 3 * self.size**2
 
 
-def decode_frames(path: Path | str, settings: FrameSettings) -> Tensor:
-    """Pictures of one video: [n, 3, R, R] uint8.
+def candidates(reader: VideoReader, settings: FrameSettings, segment: tuple[float, float] | None) -> np.ndarray:
+    """Numbers of the frames among which `slice_framepos` chooses.
+
+    Args:
+        segment: first and last second of the part of the video that counts.
+
+    Raises:
+        ValueError: no frame there, or a frame rate that the rule cannot take.
+    """
+    times = reader.times
+    if settings.rule == "clip4clip":
+        start, end = (None, None) if segment is None else map(int, segment)
+        return clip4clip_frames(len(times), reader.info.fps, max(1, round(settings.rate)), start, end)
+    inside = np.arange(len(times))
+    if segment is not None:
+        first, last = segment
+        inside = np.flatnonzero((times - times[0] >= first) & (times - times[0] <= last))
+        if not len(inside):
+            raise ValueError(f"no frame between {first:g} and {last:g} seconds")
+    if settings.rule == "segments":
+        return inside
+    return inside[sample_frames(times[inside], reader.info.fps, None, "time", settings.rate).index]
+
+
+def decode_frames(path: Path | str, settings: FrameSettings, segment: tuple[float, float] | None = None) -> Tensor:
+    """Pictures of one video, or of a part of it in seconds: [n, 3, R, R] uint8.
 
     Raises:
         VideoError: it cannot be read.
     """
     with VideoReader(path) as reader:
         try:
-            index = sample_frames(reader.times, reader.info.fps, None, "time", settings.rate).index
+            index = candidates(reader, settings, segment)
         except ValueError as error:
             raise VideoError(str(path), "sample", str(error)) from error
         index = index[slice_positions(len(index), settings.slots, settings.slice_framepos)]
@@ -73,6 +107,7 @@ class ClipFrames:
         folder: where the kept pictures are, a file that processes share (several processes need it) and that a later
             run with the same settings reuses; None for memory.
         threads: videos decoded at a time while the cache is filled.
+        segments: first and last second of what counts, by id; others count whole.
 
     Attributes:
         ids: videos that can be read, as far as known: those decoded into the cache, without one all.
@@ -90,8 +125,9 @@ class ClipFrames:
         folder: Path | None = None,
         dist: Distributed | None = None,
         threads: int | None = None,
+        segments: Mapping[str, tuple[float, float]] | None = None,
     ):
-        self.paths, self.settings = dict(paths), settings
+        self.paths, self.settings, self.segments = dict(paths), settings, dict(segments or {})
         self.failed: dict[str, str] = {}
         self._dist = dist or Distributed()
         self._threads = threads or max(1, available_cores() // self._dist.world_size)
@@ -111,7 +147,7 @@ class ClipFrames:
             VideoError: without a cache, a video that cannot be read.
         """
         if self._array is None:
-            return decode_frames(self.paths[name], self.settings)
+            return decode_frames(self.paths[name], self.settings, self.segments.get(name))
         row = self._row[name]
         return torch.from_numpy(self._array[row, : self._counts[row]])
 
@@ -154,7 +190,7 @@ class ClipFrames:
         def one(name: str) -> None:
             row = self._row[name]
             try:
-                frames = decode_frames(self.paths[name], self.settings)
+                frames = decode_frames(self.paths[name], self.settings, self.segments.get(name))
             except VideoError as error:
                 self.failed[name] = str(error)
                 return
@@ -166,7 +202,8 @@ class ClipFrames:
 
     def _key(self) -> str:
         files = [(name, str(path), path.stat().st_size, path.stat().st_mtime_ns) for name, path in self.paths.items()]
-        return hashlib.sha256(json.dumps([asdict(self.settings), files]).encode()).hexdigest()[:16]
+        parts = [self.segments.get(name) for name in self.paths]
+        return hashlib.sha256(json.dumps([asdict(self.settings), files, parts]).encode()).hexdigest()[:16]
 
     @staticmethod
     def _read_index(done: Path) -> dict | None:

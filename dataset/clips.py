@@ -5,7 +5,7 @@ Shape letters: B pairs, T frames of a clip, n frames that a video has, R resolut
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from dataset.clip_frames import ClipFrames, log
 from utility.clip_text import ClipTokenizer, trim
 from utility.images import resize
-from utility.sampling import thin
+from utility.sampling import segment_frames, thin
 from utility.video import VideoError
 
 
@@ -29,6 +29,7 @@ class Augmentation:
         crop_min, crop_max: range of the edge of a random square, as a share of the picture's.
         whole_share: share of squares that stay whole all the same.
         crop_each_frame: a square per frame instead of one per clip.
+        operations: drawn picture operations, the same for all frames of a clip (`dataset.rand_augment`).
     """
 
     random_frames: bool = False
@@ -36,21 +37,64 @@ class Augmentation:
     crop_max: float = 1.0
     whole_share: float = 0.0
     crop_each_frame: bool = False
+    operations: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
         if not 0 < self.crop_min <= self.crop_max <= 1:
             raise ValueError(f"crops need 0 < crop_min <= crop_max <= 1, got {self.crop_min} and {self.crop_max}")
 
 
-def choose_frames(count: int, frames: int, random: bool) -> np.ndarray:
-    """Ascending positions of at most `frames` of `count` pictures, evenly spread or drawn."""
-    if random and count > frames:
-        return np.sort(np.random.permutation(count)[:frames])
-    return thin(count, frames)
+@dataclass(frozen=True)
+class FrameOrder:
+    """What becomes of the pictures that a video has when a clip of T frames is made of them.
+
+    Attributes:
+        segments: one picture of each of T segments (STOP) instead of evenly spread ones, both ends included.
+        order: 0 as they are, 1 reversed, 2 shuffled.
+        repeat: a short video repeats pictures, evenly, until it has T (TempMe); otherwise the rest is masked.
+    """
+
+    segments: bool = False
+    order: int = 0
+    repeat: bool = False
+
+    def __post_init__(self):
+        if self.order not in (0, 1, 2):
+            raise ValueError(f"a frame order is 0 (as they are), 1 (reversed) or 2 (shuffled), got {self.order}")
+
+
+def choose_frames(
+    count: int,
+    frames: int,
+    random: bool = False,
+    how: FrameOrder | None = None,
+    generator: np.random.Generator | None = None,
+) -> np.ndarray:
+    """Positions of at most `frames` of `count` pictures, drawn (`random`) or always the same.
+
+    Args:
+        generator: shuffles instead of NumPy's global one.
+    """
+    how = how or FrameOrder()
+    if count < frames:
+        chosen = np.linspace(0, count - 1, frames).astype(np.int64) if how.repeat else np.arange(count)
+    elif how.segments:
+        chosen = segment_frames(count, frames, random)
+    elif random and count > frames:
+        chosen = np.sort(np.random.permutation(count)[:frames])
+    else:
+        chosen = thin(count, frames)
+    if how.order == 1:
+        return chosen[::-1].copy()
+    if how.order == 2:
+        return generator.permutation(chosen) if generator is not None else np.random.permutation(chosen)
+    return chosen
 
 
 def crop(frames: Tensor, resolution: int, how: Augmentation) -> Tensor:
-    """Frames [T, 3, S, S] cut and resized to [T, 3, R, R] uint8."""
+    """Frames [T, 3, S, S] changed by the drawn operations, cut and resized to [T, 3, R, R] uint8."""
+    if how.operations is not None:
+        frames = how.operations(frames)
     if how.crop_min >= 1:
         return resize(frames, resolution, resolution)
     if how.crop_each_frame:
@@ -106,6 +150,7 @@ class ClipPairs(Dataset):
         frames: pictures of the videos.
         captions: raw captions by id; videos without pictures or captions are left out.
         every_sentence: one item per caption instead of one per video.
+        order: how a clip is made of a video's pictures.
         word_targets: batches say which words the captions of each video use (`WordTargets`); else `words` is [B, 0].
 
     Raises:
@@ -123,8 +168,9 @@ class ClipPairs(Dataset):
         augmentation: Augmentation | None = None,
         every_sentence: bool = False,
         word_targets: bool = False,
+        order: FrameOrder | None = None,
     ):
-        self.frames, self.max_frames, self.resolution = frames, max_frames, resolution
+        self.frames, self.max_frames, self.resolution, self.order = frames, max_frames, resolution, order
         self.augmentation = augmentation or Augmentation()
         self.names = [name for name in frames.ids if captions.get(name)]
         if not self.names:
@@ -151,7 +197,8 @@ class ClipPairs(Dataset):
         ids = self.ids[name]
         row = np.random.randint(len(ids)) if caption is None else caption
         how = self.augmentation
-        clip = frames[torch.from_numpy(choose_frames(len(frames), self.max_frames, how.random_frames))]
+        chosen = choose_frames(len(frames), self.max_frames, how.random_frames, self.order)
+        clip = frames[torch.from_numpy(chosen)]
         words = torch.zeros(0) if self.words is None else self.words(ids)
         return *pad_clip(crop(clip, self.resolution, how), self.max_frames), ids[row], words, name
 
@@ -203,8 +250,9 @@ class EvaluationClips:
         max_frames: int,
         max_words: int,
         resolution: int,
+        order: FrameOrder | None = None,
     ):
-        self.frames, self.max_frames, self.resolution = frames, max_frames, resolution
+        self.frames, self.max_frames, self.resolution, self.order = frames, max_frames, resolution, order
         self.names = [name for name in frames.ids if captions.get(name)]
         if not self.names:
             raise ValueError("no video of this split has both frames and a caption")
@@ -221,5 +269,7 @@ class EvaluationClips:
         except VideoError as error:
             log.warning("%s; left out of the evaluation", error)
             return None
-        clip = frames[torch.from_numpy(thin(len(frames), self.max_frames))]
+        # Shuffled frames are the same in every evaluation.
+        chosen = choose_frames(len(frames), self.max_frames, False, self.order, np.random.default_rng(index))
+        clip = frames[torch.from_numpy(chosen)]
         return pad_clip(resize(clip, self.resolution, self.resolution), self.max_frames)

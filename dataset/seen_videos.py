@@ -13,8 +13,12 @@ from typing import Any, Protocol
 
 from dataset.corpus import Corpus
 
-PUBLISHED = ("MSR-VTT", "MSVD")
+PUBLISHED = {"MSR-VTT", "MSVD", "ActivityNet", "DiDeMo", "LSMDC", "VATEX"}
 DRAWN = "MiniMotion"
+
+
+TrainedOn = list[str] | dict[str, list[str]]
+"""Ids of videos; {corpus: ids} for a network that was trained on one corpus after another."""
 
 
 class Network(Protocol):
@@ -22,22 +26,42 @@ class Network(Protocol):
 
     name: str
     hash: str
-    trained_on: list[str] | None  # ids, None where unknown
-    corpus: str | None  # name of the corpus that the ids belong to
+    trained_on: TrainedOn | None  # None where unknown
+    corpus: str | None  # name of the corpus that a plain list of ids belongs to
 
 
-def seen_test_videos(corpus: Corpus, trained_on: list[str] | None, trained_corpus: str | None) -> list[str] | None:
+def by_corpus(trained_on: TrainedOn, corpus: str | None) -> dict[str | None, list[str]]:
+    """{corpus: ids} of either form."""
+    if isinstance(trained_on, Mapping):
+        return dict(trained_on)
+    return {corpus: list(trained_on)} if trained_on else {}
+
+
+def also_trained_on(earlier: TrainedOn | None, earlier_corpus: str | None, corpus: str, ids: list[str]) -> TrainedOn:
+    """What a network has seen that starts from an earlier one; every corpus keeps its own ids.
+
+    Returns: a plain list where all of it belongs to `corpus`
+    """
+    seen = by_corpus(earlier or [], earlier_corpus)
+    # Ids of an unnamed corpus may be of any; among those of this one they are at least not lost.
+    own = {*ids, *seen.pop(corpus, []), *seen.pop(None, [])}
+    return {**seen, corpus: sorted(own)} if seen else sorted(own)
+
+
+def seen_test_videos(corpus: Corpus, trained_on: TrainedOn | None, trained_corpus: str | None) -> list[str] | None:
     """Test videos among those of a training; None where these are not known.
 
-    The same id is the same video, unless the corpora cannot share one: drawn clips are only in MiniMotion, and MSVD and
-    MSR-VTT are two. (MiniMotion and MSR-VTT both call their videos video0, video1, ...) A folder may be part of any.
+    The same id is the same video, unless the corpora cannot share one: drawn clips are only in MiniMotion, and two
+    published corpora are two. (MiniMotion and MSR-VTT both call their videos video0, video1, ...) A folder may be part
+    of any.
     """
     if trained_on is None:
         return None
-    two = {corpus.name, trained_corpus or corpus.name}
-    if len(two) == 2 and (DRAWN in two or two == set(PUBLISHED)):
-        return []
-    seen = set(trained_on)
+    seen: set[str] = set()
+    for other, ids in by_corpus(trained_on, trained_corpus).items():
+        two = {corpus.name, other or corpus.name}
+        if not (len(two) == 2 and (DRAWN in two or two <= PUBLISHED)):
+            seen.update(ids)
     return [name for name in corpus.ids("test") if name in seen]
 
 

@@ -40,8 +40,9 @@ class Backbone:
         resolution: edge of its pictures in pixels.
         mean, std: per channel, of values in [0, 1].
         hash: first 16 digits of a SHA-256 over the weights.
-        trained_on: ids of the videos that it was trained on, None where unknown (published weights).
-        corpus: name of the corpus that these belong to, None where unknown.
+        trained_on: ids of the videos that it was trained on, {corpus: ids} if these are several, None where unknown
+            (published weights).
+        corpus: name of the corpus that it was last trained on, to which a plain list belongs; None where unknown.
         left_out: tensors of the file that are no part of a CLIP.
     """
 
@@ -52,7 +53,7 @@ class Backbone:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     hash: str
-    trained_on: list[str] | None = None
+    trained_on: list[str] | dict[str, list[str]] | None = None
     corpus: str | None = None
     left_out: tuple[str, ...] = ()
 

@@ -78,6 +78,23 @@ def parse(
     return tuple(instances)
 
 
+def given_names(dataclass_types: type | Sequence[type], argv: Sequence[str] | None = None) -> set[str]:
+    """Names of the fields that the command line or a config file sets, under whatever spelling.
+
+    For words that `parse` has accepted.
+    """
+    types = [dataclass_types] if isinstance(dataclass_types, type) else list(dataclass_types)
+    names = {}
+    for field in (field for kind in types for field in dataclasses.fields(kind)):
+        for spelling in (field.name, f"no_{field.name}", *field.metadata.get("aliases", ())):
+            names[spelling.lstrip("-").replace("-", "_")] = field.name
+    words = list(sys.argv[1:] if argv is None else argv)
+    for file in _config_files(words):
+        words += config_words(file, names)
+    flags = (word[2:].split("=")[0].replace("-", "_") for word in words if word.startswith("--"))
+    return {names[flag] for flag in flags if flag in names}
+
+
 def resolved(*instances: Any) -> dict[str, Any]:
     """All values of the given dataclass instances in one flat dictionary of JSON types (paths become text)."""
     merged: dict[str, Any] = {}

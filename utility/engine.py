@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
+from utility.checkpoint import Checkpoint
 from utility.distributed import Distributed
 from utility.loader import split_batch, to_device
 from utility.precision import LossScale, choose_precision
-from utility.progress import Progress
+from utility.progress import Progress, StepLine
 from utility.random_state import untouched_random_states
 from utility.train_settings import TrainSettings
-from utility.training_run import Interrupt, TrainingRun, TrainState
+from utility.training_run import Export, Interrupt, TrainingRun, TrainState
 
 # loss_fn(model, batch) -> (sum of losses, their weight, further numbers to log, averaged with that weight)
 LossFunction = Callable[[nn.Module, Any], tuple[Tensor, Tensor | float, Mapping[str, Tensor | float]]]
@@ -72,6 +73,11 @@ def train(
     after_epoch: Callable[[nn.Module, TrainState], None] | None = None,
     start: TrainState | None = None,
     find_unused_parameters: bool = False,
+    later_wins: bool = False,
+    resume_from: Checkpoint | None = None,
+    export: Export | None = None,
+    curves: Path | None = None,
+    step_line: StepLine | None = None,
 ) -> dict[str, Any]:
     """Trains `model` in place and writes `output_dir/last` (after every epoch and `save_steps`) and `output_dir/best`.
 
@@ -89,6 +95,11 @@ def train(
         start: counters of a new run that does not start at 0 (the caller has brought the schedule there); a resumed
             run has its own.
         find_unused_parameters: for models of which some parameters take no part in the loss (several processes only).
+        later_wins: of epochs with equal scores the later one is the best.
+        resume_from: a checkpoint with its training state to continue in place of `output_dir/last`.
+        export: called on rank 0 after `last` or `best` was written.
+        curves: folder of the curves, by default `output_dir/curves`.
+        step_line: text of a progress line, by default that of `utility.progress`.
 
     Returns:
         `epoch` and `step` reached, `best_score`, `best_epoch` (counted from 1) and `history`, one dictionary per epoch.
@@ -105,10 +116,10 @@ def train(
     extra_state = {**(extra_state or {}), **({"scale": scale} if scale else {})}
     run = TrainingRun(Path(settings.output_dir), model, optimizer, schedule, settings, dist, extra_state)
     run.config, run.vocabulary, run.tables, run.micro_batches = dict(config or {}), vocabulary, tables, len(loader)
-    run.state = start or run.state
-    state = run.resume() if settings.resume else run.start()
+    run.state, run.later_wins, run.export = start or run.state, later_wins, export
+    state = run.resume(resume_from) if settings.resume or resume_from else run.start()
     compute = _wrap(_LossModule(model, loss_fn, precision, dist.device), dist, find_unused_parameters)
-    progress = Progress(run, names_of, micro_batch_size, accumulation)
+    progress = Progress(run, names_of, micro_batch_size, accumulation, curves, step_line)
     with Interrupt() as interrupt, progress, _attention_kernels(dist.device):
         while state.epoch < settings.epochs and not run.out_of_patience:
             model.train()

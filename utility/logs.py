@@ -19,8 +19,17 @@ TOKEN_FILE = Path(__file__).resolve().parent.parent / "tokens" / "wandb.txt"
 FORMAT = "%(asctime)s %(levelname).1s %(message)s"
 
 
-def setup_logging(dist: Any = None, log_dir: Path | str | None = None, level: int = logging.INFO) -> logging.Logger:
-    """The root logger of a program; ranks above 0 only let warnings through, marked with their rank."""
+def setup_logging(
+    dist: Any = None,
+    log_dir: Path | str | None = None,
+    level: int = logging.INFO,
+    file_format: tuple[str, str] | None = None,
+) -> logging.Logger:
+    """The root logger of a program; ranks above 0 only let warnings through, marked with their rank.
+
+    Args:
+        file_format: of lines and times in `log.txt`, by default as on standard error.
+    """
     rank = dist.rank if dist is not None else 0
     logger = logging.getLogger()
     for handler in list(logger.handlers):
@@ -34,7 +43,10 @@ def setup_logging(dist: Any = None, log_dir: Path | str | None = None, level: in
     form = FORMAT if rank == 0 else FORMAT.replace("%(message)s", f"[rank {rank}] %(message)s")
     for handler in handlers:
         handler._of_this_program = True  # type: ignore[attr-defined]
-        handler.setFormatter(logging.Formatter(form, datefmt="%H:%M:%S"))
+        line, time = (form, "%H:%M:%S")
+        if file_format is not None and isinstance(handler, logging.FileHandler):
+            line, time = file_format
+        handler.setFormatter(logging.Formatter(line, datefmt=time))
         logger.addHandler(handler)
     logger.setLevel(level if rank == 0 else max(level, logging.WARNING))
     for noisy in ("httpx", "urllib3", "matplotlib", "PIL"):

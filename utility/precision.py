@@ -8,18 +8,22 @@ from typing import Any
 
 import torch
 
-PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+PRECISIONS = ("auto", "fp32", "bf16", "fp16", "amp")
 
 
 def choose_precision(precision: str, device: torch.device) -> str:
     """`fp32`, `bf16` or `fp16`; "auto" takes bf16 where the hardware multiplies it natively.
+
+    "amp" is the published trainers' word for fp16 on a GPU; elsewhere it means "auto".
 
     Raises:
         ValueError: an unknown word.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"--precision is {precision!r}; it must be one of {', '.join(PRECISIONS)}")
-    return best_precision(device) if precision == "auto" else precision
+    if precision == "amp" and device.type == "cuda":
+        return "fp16"
+    return best_precision(device) if precision in ("auto", "amp") else precision
 
 
 class LossScale:

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +21,12 @@ from utility.training_run import TrainingRun
 
 log = logging.getLogger(__name__)
 
+CPU = torch.device("cpu")
+
+
+# step_line({"epoch", "epochs", "step", "samples", "percent", "loss", "lr", "data_time", ...}) -> text of the line
+StepLine = Callable[[Mapping[str, Any]], str]
+
 
 class Progress:
     """A bar with loss, rate, speed and memory of every step; a line per `log_steps` and curves."""
@@ -30,10 +37,13 @@ class Progress:
         names_of: Callable[[Any], Sequence[str]] | None,
         micro_batch_size: int,
         accumulation: int,
+        curves: Path | None = None,
+        step_line: StepLine | None = None,
     ):
+        self._line = step_line
         self._run, self._names_of, self._micro_batch_size = run, names_of, micro_batch_size
         self._steps_per_epoch = math.ceil(run.micro_batches / accumulation)
-        self._scalars = Scalars(run.folder / "curves", run.dist, run.config)
+        self._scalars = Scalars(curves or run.folder / "curves", run.dist, run.config)
         self._restart()
 
     def __enter__(self) -> Progress:
@@ -78,14 +88,21 @@ class Progress:
             return
         waiting = self._waited / seconds
         left = (settings.epochs * self._steps_per_epoch - state.step - 1) * seconds / self._steps
-        log.info(
-            "epoch %d/%d  step %d  loss %.4f  lr %.2e  grad %.3f  %.1f clips/s  waiting %2.0f %%  %s left",
-            *(state.epoch + 1, settings.epochs, state.step + 1, totals.loss, rate, norm, speed, 100 * waiting),
-            _clock(left),
-        )
         values = {"loss": totals.loss, "lr": rate, "grad_norm": norm, "clips_per_second": speed, "wait_share": waiting}
-        values["memory_gib"] = memory
-        self._scalars.add({**values, **totals.metrics}, state.step + 1, "train/")
+        values |= {"data_time": self._waited / self._steps, "batch_time": seconds / self._steps}
+        values |= {"memory_gib": memory, "process_memory_gib": peak_memory(CPU), **totals.metrics}
+        self._scalars.add(values, state.step + 1, "train/")
+        if self._line is None:
+            log.info(
+                "epoch %d/%d  step %d  loss %.4f  lr %.2e  grad %.3f  %.1f clips/s  waiting %2.0f %%  %s left",
+                *(state.epoch + 1, settings.epochs, state.step + 1, totals.loss, rate, norm, speed, 100 * waiting),
+                _clock(left),
+            )
+        else:
+            done = state.step + 1 - state.epoch * self._steps_per_epoch
+            place = {"epoch": state.epoch + 1, "epochs": settings.epochs, "step": state.step + 1}
+            place |= {"samples": done * settings.batch_size, "percent": 100 * done / self._steps_per_epoch}
+            log.info("%s", self._line({**place, **values}))
         self._restart()
 
     def evaluated(self, metrics: Mapping[str, Any], epoch: Mapping[str, Any]) -> None:

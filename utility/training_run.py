@@ -7,7 +7,7 @@ import logging
 import math
 import signal
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from utility.checkpoint import is_checkpoint, load_checkpoint, load_tensors, recover, save_checkpoint
+from utility.checkpoint import Checkpoint, is_checkpoint, load_checkpoint, load_tensors, recover, save_checkpoint
 from utility.distributed import Distributed
 from utility.random_state import random_states, restore_random_states, seed_all
 
 log = logging.getLogger(__name__)
+
+# export("last" or "best", training state or None, summary of the run)
+Export = Callable[[str, dict[str, Any] | None, dict[str, Any]], None]
 
 
 @dataclass
@@ -62,7 +65,13 @@ class TrainingRun:
         self.vocabulary: list[str] | None = None
         self.tables: Mapping[str, torch.Tensor] | None = None
         self.micro_batches = 0
+        self.later_wins = False
+        self.export: Export | None = None
         self._restored_states: dict[str, Any] | None = None
+
+    def add_part(self, name: str, part: Any) -> None:
+        """A further object to save and restore."""
+        self._parts[name] = part
 
     def start(self) -> TrainState:
         """A new run: every rank draws its own random numbers from here on."""
@@ -72,8 +81,8 @@ class TrainingRun:
         self._seed()
         return self.state
 
-    def resume(self) -> TrainState:
-        """Continues from `last`, or starts when there is none.
+    def resume(self, checkpoint: Checkpoint | None = None) -> TrainState:
+        """Continues from `last`, or starts when there is none; or continues the given checkpoint.
 
         Raises:
             ValueError: a checkpoint of another model, or one from inside an epoch that this run would cut otherwise.
@@ -81,10 +90,11 @@ class TrainingRun:
         if self.dist.is_main:
             recover(self.last)
         self.dist.barrier()
-        if not is_checkpoint(self.last):
-            log.info("no checkpoint in %s: starting from the beginning", self.last)
-            return self.start()
-        checkpoint = load_checkpoint(self.last)
+        if checkpoint is None:
+            if not is_checkpoint(self.last):
+                log.info("no checkpoint in %s: starting from the beginning", self.last)
+                return self.start()
+            checkpoint = load_checkpoint(self.last)
         training = checkpoint.training
         if training is None:
             raise ValueError(f"{self.last} holds no training state: it can be used, but not continued")
@@ -92,7 +102,8 @@ class TrainingRun:
         self._check_same_cut(training["cut"])
         load_tensors(self.model, checkpoint.tensors, str(self.last))
         for name, part in self._parts.items():
-            part.load_state_dict(training[name])
+            if name in training:  # a run in float32 has no scaler to hand on
+                part.load_state_dict(training[name])
         if len(training["random"]) == self.dist.world_size:
             self._restored_states = training["random"][self.dist.rank]
             restore_random_states(self._restored_states, self.dist.device)
@@ -137,7 +148,8 @@ class TrainingRun:
         if score is not None and not math.isfinite(score):
             log.warning("epoch %d: the score is %s and cannot be the best", state.epoch, score)
             score = -math.inf
-        better = score is not None and score > (-math.inf if state.best_score is None else state.best_score)
+        best = -math.inf if state.best_score is None else state.best_score
+        better = score is not None and (score > best or (self.later_wins and score == best > -math.inf))
         if better:
             state.best_score, state.best_epoch, state.epochs_since_best = float(score), state.epoch, 0
         elif score is not None:
@@ -179,6 +191,8 @@ class TrainingRun:
                 tables=self.tables,
                 metrics=self.summary(),
             )
+            if self.export is not None:
+                self.export(folder.name, training, self.summary())
         self.dist.barrier()
 
     def _seed(self) -> None:

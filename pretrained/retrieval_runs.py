@@ -1,0 +1,161 @@
+"""Retrieval checkpoints on disk: our runs, their exports, and the files that the published trainers write."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from utility.checkpoint import (
+    Checkpoint,
+    export_pth,
+    is_checkpoint,
+    load_checkpoint,
+    load_tensors,
+    read_tensors,
+    strip_prefixes,
+)
+
+log = logging.getLogger(__name__)
+
+BEST, LAST = "best_model.pth", "last_model.pth"
+# Files that a folder may hold beside or in place of `best` and `last`, the wanted kind first.
+EXPORTS = {
+    "best": (BEST, "ckpt.best.pth.tar", "ckpt.pth.tar", LAST),
+    "last": (LAST, "ckpt.pth.tar", "ckpt.best.pth.tar", BEST),
+}
+ARCHITECTURES = {
+    "clip4clip": "CLIP4Clip",
+    "stop": "STOP",
+    "dgl": "DGL",
+    "tempme": "TempMe",
+    "unified": "UnifiedTempMeSTOP",
+}
+# Entries of published state dicts that are no parameters, and tables that nothing reads.
+UNREAD = ("position_ids", "attn_mask", "frame_embedding")
+
+
+@dataclass
+class StoredRun:
+    """A checkpoint, and where it is.
+
+    Attributes:
+        checkpoint: `config` is empty for published files, `training` None where there is nothing to continue.
+        source: the file or checkpoint folder that was read.
+        folder: the folder of the run.
+    """
+
+    checkpoint: Checkpoint
+    source: Path
+    folder: Path
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.checkpoint.config
+
+
+def open_run(path: Path | str, kind: str = "best", training: bool = False) -> StoredRun:
+    """Reads a checkpoint onto the CPU.
+
+    Args:
+        path: a run's folder, a checkpoint folder (`best`, `last`), `best_model.pth`, `last_model.pth`, or a published
+            `ckpt.pth.tar` or `pytorch_model.bin.N`.
+        kind: which one of a run's folder: "best" or "last" (the other where there is only that).
+        training: whether to read the training state too.
+
+    Raises:
+        FileNotFoundError, ValueError: absent; damaged or of another kind.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        return _open_folder(path, kind, training)
+    if not path.is_file():
+        raise FileNotFoundError(f"--resume {path}: there is no such file or folder")
+    content = _load(path)
+    tensors = content.get("state_dict")
+    if isinstance(tensors, Mapping) and isinstance(content.get("config"), Mapping):
+        tensors = strip_prefixes({k: v for k, v in tensors.items() if isinstance(v, Tensor)})
+        state = content.get("training") if training else None
+        checkpoint = Checkpoint(tensors, dict(content["config"]), state, None, None)
+        return StoredRun(checkpoint, path, path.parent)
+    return StoredRun(Checkpoint(_published(read_tensors(path)), {}, None, None, None), path, path.parent)
+
+
+def load_weights(model: nn.Module, run: StoredRun, partial: bool) -> None:
+    """Copies a run's tensors into a model; what served its training only is left out.
+
+    Args:
+        partial: accept tensors that are missing or left over, and list them.
+    """
+    tensors = {name: value for name, value in run.checkpoint.tensors.items() if not name.startswith("words.")}
+    differing = load_tensors(model, tensors, str(run.source), partial=partial)
+    if differing:
+        shown = "; ".join(differing[:12]) + (f"; and {len(differing) - 12} more" if len(differing) > 12 else "")
+        log.warning("%s: %d tensors differ from the model's: %s", run.source, len(differing), shown)
+
+
+def export_run(
+    folder: Path, kind: str, model: nn.Module, config: Mapping[str, Any], training: Any, summary: Mapping[str, Any]
+) -> None:
+    """Writes `best_model.pth` (weights) or `last_model.pth` (with all that resuming needs) beside the checkpoints."""
+    best = summary["best_score"]
+    extra = {
+        "epoch": summary["epoch"],
+        "global_step": summary["step"],
+        "arch": ARCHITECTURES[config["method"]],
+        "best_acc1": best,
+        "best_epoch": summary["best_epoch"],
+        "config": dict(config),
+    }
+    if training is not None:
+        extra["training"] = training
+    export_pth(folder / (BEST if kind == "best" else LAST), model.state_dict(), extra)
+
+
+def _open_folder(path: Path, kind: str, training: bool) -> StoredRun:
+    if is_checkpoint(path):
+        folder = path.parent if path.name in ("best", "last") else path
+        return StoredRun(load_checkpoint(path, training), path, folder)
+    for name in (kind, "last" if kind == "best" else "best"):
+        if is_checkpoint(path / name):
+            return StoredRun(load_checkpoint(path / name, training), path / name, path)
+    numbered = sorted(path.glob("pytorch_model.bin.*"), key=_number)
+    for file in (*(path / name for name in EXPORTS[kind]), *numbered[-1:]):
+        if file.is_file():
+            return open_run(file, kind, training)
+    raise FileNotFoundError(
+        f"{path} holds no checkpoint: neither best/ or last/ nor {', '.join(EXPORTS[kind])} or pytorch_model.bin.N"
+    )
+
+
+def _number(path: Path) -> int:
+    match = re.search(r"(\d+)$", path.name)
+    return int(match[1]) if match else -1
+
+
+def _load(path: Path) -> Mapping[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError) as error:
+        raise ValueError(
+            f"{path} cannot be read as a checkpoint: {error}. Loading it would have to run code stored in it"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise ValueError(f"{path} holds a {type(content).__name__}, not a checkpoint")
+    return content
+
+
+def _published(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A published state dict in float32, without what is no parameter."""
+    return {
+        name: value.float() if value.is_floating_point() else value
+        for name, value in tensors.items()
+        if not name.endswith(UNREAD)
+    }
