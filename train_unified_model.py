@@ -15,12 +15,11 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from dataset.arguments import open_corpus
-from dataset.method_settings import MethodArguments, merge_plan, with_defaults
+from dataset.method_settings import MethodArguments, with_defaults
 from dataset.retrieval_settings import (
     LAST,
     LaunchArguments,
@@ -49,8 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from utility.program import run_program
 
     if find.search is not None:
-        from extractors.video_search import search
-
         return run_program(lambda dist: search(find, dist.device, args.batch_size_val), args.device)
     device, processes = processes_for(launch, args.device)
     if processes:
@@ -136,14 +133,6 @@ class Session:
 
         args, method = self.args, self.method
         clip = self.backbone()
-        if method.merge_layer is None or method.merge_frame_num is None:
-            layers, factors = merge_plan(clip.config.vision_layers, args.max_frames)
-            method = replace(
-                method,
-                merge_layer=method.merge_layer or layers,
-                merge_frame_num=method.merge_frame_num or factors,
-            )
-        self.method = method
         self.settings = {**resolved(method), "max_frames": args.max_frames}
         model = build_method(method.method, clip, self.settings)
         model.word_weight = method.word_weight
@@ -440,6 +429,21 @@ class Session:
             "max_words": args.max_words,
             "arguments": resolved(args, method, self.tower),
         }
+
+
+def search(find: SearchArguments, device: Any, batch_size: int) -> None:
+    """Ranks a folder of videos by a sentence; prints the best as JSON and draws them."""
+    from extractors.video_search import VideoIndex
+    from scripts.contact_sheet import ranked_sheet
+
+    index = VideoIndex(find.checkpoint, Path(find.videos), device, batch_size)
+    best = index.rank(find.search)[: find.top]
+    for place, (name, _, similarity) in enumerate(best, 1):
+        print(f"{place:3}  {similarity:.3f}  {name}", file=sys.stderr)
+    sheet = Path(find.sheet or "search.png")
+    ranked_sheet(find.search, best, sheet)
+    found = [{"video": name, "file": str(file), "similarity": similarity} for name, file, similarity in best]
+    print(json.dumps({"search": find.search, "videos": len(index.names), "best": found, "sheet": str(sheet)}))
 
 
 def clamp(model: Any) -> None:

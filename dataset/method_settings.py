@@ -118,7 +118,9 @@ class MethodArguments:
     lora_dim: int = flag(8, "tempme, unified: rank of the additions to attention; 0: none")
     tome_r: int = flag(2, "merging: patches merged per layer inside a frame")
     tome_propattn: bool = flag(True, "merging: merged tokens count by their size")
-    merge_layer: str | None = flag(None, "merging: layers that join clips, from 0; default 8-9-10 of 12")
+    merge_layer: str | None = flag(
+        None, "merging: layers that join clips, from 0; default 8-9-10 of 12, else before the last"
+    )
     merge_frame_num: str | None = flag(
         None, "merging: clips joined there; default 2-2-3 for 12 frames, 4-4-4 for 64, else their factors"
     )
@@ -149,32 +151,6 @@ def with_defaults(args: RetrievalArguments, method: MethodArguments) -> tuple[Re
     drawn = {"segments": 4}.get(args.frame_sampling, 2 if args.random_frames else 1)
     derived = {"train_frames": args.max_frames, "cache_frames": args.max_frames * drawn}
     return _filled(args, derived), method
-
-
-def merge_plan(layers: int, frames: int) -> tuple[str, str]:
-    """(joining layers, factors) in the form of the flags: published for 12 layers and 12 or 64 frames.
-
-    Otherwise at most three factors whose product is the number of frames, the largest last, in the layers before the
-    last one.
-    """
-    factors = {12: [2, 2, 3], 64: [4, 4, 4]}.get(frames) or _factors(frames)
-    while len(factors) > max(1, layers - 1):
-        factors = sorted([factors[0] * factors[1], *factors[2:]])
-    first = max(0, layers - 1 - len(factors))
-    places = range(first, first + len(factors)) if layers > len(factors) else range(len(factors))
-    return "-".join(map(str, places)), "-".join(map(str, factors))
-
-
-def _factors(number: int) -> list[int]:
-    factors, divisor = [], 2
-    while number > 1:
-        while number % divisor == 0:
-            factors.append(divisor)
-            number //= divisor
-        divisor += 1
-    while len(factors) > 3:
-        factors = sorted([factors[0] * factors[1], *factors[2:]])
-    return factors or [1]
 
 
 def _filled(arguments: Any, values: Mapping[str, Any]) -> Any:

@@ -13,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from model.backbone.clip import CLIP, CLIPConfig
+from model.retrieval.methods import build_method
 from utility.checkpoint import (
     Checkpoint,
     export_pth,
@@ -86,6 +88,27 @@ def open_run(path: Path | str, kind: str = "best", training: bool = False) -> St
         checkpoint = Checkpoint(tensors, dict(content["config"]), state, None, None)
         return StoredRun(checkpoint, path, path.parent)
     return StoredRun(Checkpoint(_published(read_tensors(path)), {}, None, None, None), path, path.parent)
+
+
+def build_stored(run: StoredRun) -> nn.Module:
+    """The network of one of our checkpoints, in eval mode.
+
+    Raises:
+        ValueError: a published file, which does not tell what it is the weights of.
+    """
+    config = run.config
+    if "backbone" not in config:
+        raise ValueError(
+            f"{run.source} does not tell its method and sizes. Load it once with train_unified_model.py --resume FILE "
+            "--method NAME --do_eval 1, or give a checkpoint of ours"
+        )
+    settings = config.get("method_settings")
+    if settings is None:
+        header = config["header"]
+        settings = {"sim_header": header["name"], "cross_num_hidden_layers": header["layers"]}
+    model = build_method(config["method"], CLIP(CLIPConfig(**config["backbone"]["clip"])), settings)
+    load_weights(model, run, partial=False)
+    return model.eval()
 
 
 def load_weights(model: nn.Module, run: StoredRun, partial: bool) -> None:

@@ -43,6 +43,30 @@ def strip(path: Path) -> Image.Image:
     return row
 
 
+def ranked_sheet(query: str, ranked: Sequence[tuple[str, Path, float]], path: Path, columns: int = 2) -> None:
+    """Writes a sheet of the videos that a search found, best first.
+
+    Args:
+        ranked: (id, file, similarity) of each.
+    """
+    width, height, top = FRAMES * TILE + GAP, TILE + TEXT // 2 + GAP, 40
+    rows = -(-len(ranked) // columns)
+    sheet = Image.new("RGB", (columns * width + GAP, top + rows * height + GAP), COLORS["paper"])
+    draw = ImageDraw.Draw(sheet)
+    draw.text((GAP, GAP), textwrap.shorten(query, 110, placeholder=" ..."), COLORS["ink"], ImageFont.load_default(18))
+    font = ImageFont.load_default(15)
+    for number, (name, file, similarity) in enumerate(ranked):
+        x, y = GAP + number % columns * width, top + GAP + number // columns * height
+        try:
+            sheet.paste(strip(file), (x, y))
+        except VideoError as error:
+            draw.text((x, y), str(error), COLORS["wrong"], font)
+        text = textwrap.shorten(f"{number + 1}  {similarity:.3f}  {name}", 70, placeholder=" ...")
+        draw.text((x, y + TILE + 6), text, COLORS["ink"], font)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path)
+
+
 def contact_sheet(videos: Sequence[dict[str, Any]], folder: Path, path: Path, rows: int = 8, columns: int = 2) -> None:
     """Writes a sheet of `rows` x `columns` clips, spread evenly over `videos`.
 

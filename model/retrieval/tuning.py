@@ -37,14 +37,15 @@ def with_3d_patches(clip: CLIP) -> CLIP:
 
 
 def parameter_groups(model: nn.Module, lr: float, coef_lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    """Groups for an optimiser: {CLIP, rest} x {decay, no decay}, trainable parameters only.
+    """Groups for an optimiser: {CLIP, what a method adds} x {decay, no decay}, trainable parameters only.
 
-    CLIP's rate is lr * coef_lr. Matrices decay; vectors and scalars (biases, norms, class token, temperature) do not.
+    CLIP's own rate is lr * coef_lr. Matrices decay; vectors and scalars (biases, norms, class token, temperature) do
+    not.
     """
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((name.startswith("clip."), parameter.ndim > 1), []).append(parameter)
+            groups.setdefault((not model.is_new(name), parameter.ndim > 1), []).append(parameter)
     return [
         {
             "params": parameters,
