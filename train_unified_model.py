@@ -33,7 +33,6 @@ from utility.arguments import given_names, parse, resolved
 log = logging.getLogger(__name__)
 
 FLAGS = (MethodArguments, RetrievalArguments, SmallTowerArguments, LaunchArguments, SearchArguments)
-LOGIT_SCALE = (0.1, 4.6052)  # allowed after every step; the upper end is ln 100
 LOG_FORMAT = ("%(asctime)s | %(levelname)s | %(message)s", "%Y-%m-%d,%H:%M:%S")
 
 
@@ -69,6 +68,7 @@ class Session:
         dist: Any,
     ):
         from dataset.retrieval_data import RetrievalData, report_absent
+        from pretrained.retrieval_network import build_network
         from utility.logs import setup_logging
         from utility.random_state import seed_all
 
@@ -92,7 +92,11 @@ class Session:
                 "videos); a captioner that looks through this model must not be scored there"
             )
         seed_all(self.args.seed)
-        self.model = self.build().to(dist.device)
+        self.network = build_network(
+            self.method, {**resolved(self.method), "max_frames": self.args.max_frames}, tower.given(), self.stored,
+            args.init_model,
+        )  # fmt: skip
+        self.model = self.network.model.to(dist.device)
         config = self.model.clip.config
         self.data = RetrievalData(self.args, self.corpus, config.resolution, self.output, dist, self.pixels)
         if self.args.max_words > config.context_length:
@@ -126,80 +130,6 @@ class Session:
             return self.stored.folder
         return Path(f"results/{self.method.method}_{self.corpus.name}")
 
-    def build(self) -> Any:
-        """The model, and what its pictures and its earlier training were (`mean`, `std`, `name`, `earlier`)."""
-        from model.retrieval.methods import build_method
-        from pretrained.retrieval_runs import load_weights, open_run
-
-        args, method = self.args, self.method
-        clip = self.backbone()
-        self.settings = {**resolved(method), "max_frames": args.max_frames}
-        model = build_method(method.method, clip, self.settings)
-        model.word_weight = method.word_weight
-        if args.init_model:
-            load_weights(model, open_run(args.init_model), partial=True)
-        if self.stored is not None:
-            load_weights(model, self.stored, partial=not self.stored.config)
-        return model
-
-    def backbone(self) -> Any:
-        import torch
-
-        from model.backbone.clip import CLIP, CLIPConfig, small_config
-        from model.retrieval.tuning import with_3d_patches
-        from pretrained import zoo
-        from pretrained.backbones import load_backbone
-
-        method, sizes = self.method, self.tower.given()
-        self.name, self.mean, self.std = self.output.name, zoo.CLIP_MEAN, zoo.CLIP_STD
-        self.earlier: tuple[Any, str | None] = ([], None)
-        if self.stored is not None and self.stored.config:
-            described = self.stored.config["backbone"]
-            self.mean, self.std = tuple(described["mean"]), tuple(described["std"])
-            self.earlier = (self.stored.config.get("trained_on"), self.stored.config.get("corpus"))
-            return CLIP(CLIPConfig(**described["clip"]))
-        if method.from_nothing:
-            if method.linear_patch == "3d":
-                sizes.setdefault("stem", ())  # pictures enter a 3-D patch layer as they are
-            clip = CLIP(small_config(**sizes, linear_patch=method.linear_patch))
-            torch.nn.init.normal_(clip.token_embedding.weight, std=0.1)
-            return clip
-        if sizes:
-            raise ValueError(f"{', '.join(f'--{name}' for name in sizes)}: sizes belong to --backbone small only")
-        if method.pretrained_dir:
-            zoo.FOLDER = Path(method.pretrained_dir).expanduser()
-        backbone = load_backbone(method.backbone)
-        self.mean, self.std, self.earlier = backbone.mean, backbone.std, (backbone.trained_on, backbone.corpus)
-        return backbone.model if method.linear_patch == "2d" else with_3d_patches(backbone.model)
-
-    def choose_parameters(self) -> list[str]:
-        """Freezes what does not train; the table that says so."""
-        import torch
-
-        from model.retrieval.tuning import freeze_layers
-        from utility.freezing import FreezeRules, choose_trainable, training_table
-
-        method, model = self.method, self.model
-        if method.temperature_new > 1:
-            with torch.no_grad():
-                model.clip.logit_scale.fill_(method.temperature_new).clamp_(*LOGIT_SCALE)
-        model.requires_grad_(True)
-        freeze_layers(model.clip, method.freeze_layer_num)
-        frozen = {name for name, p in model.named_parameters() if not p.requires_grad and not model.is_new(name)}
-        if method.freeze_token_embedding:
-            frozen.add("clip.token_embedding.weight")
-        rules = FreezeRules(
-            method.freeze_clip, method.freeze_substrings or (), method.keep_substrings or (),
-            method.temperature_frozen, frozenset(frozen),
-        )  # fmt: skip
-        sizes = {name: p.numel() for name, p in model.named_parameters()}
-        trained, warnings = choose_trainable(sizes, rules, model.is_new, model.is_computed)
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(name in trained)
-        for line in warnings:
-            log.warning("%s", line)
-        return training_table(sizes, trained, model.is_new)
-
     # -- the run --------------------------------------------------------------------------------------------------
 
     def run(self) -> int:
@@ -221,17 +151,20 @@ class Session:
     def pixels(self, frames: Any) -> Any:
         from utility.images import to_clip
 
-        return to_clip(frames, self.mean, self.std)
+        return to_clip(frames, self.network.mean, self.network.std)
 
     def train(self) -> None:
         from dataset.seen_videos import also_trained_on
         from model.retrieval.words import WordPrediction
+        from pretrained.retrieval_network import choose_parameters, clamp_temperature
         from pretrained.retrieval_runs import export_run
         from utility.engine import TrainSettings, train
         from utility.loader import BatchLoader, split_batch
 
         args, dist, model = self.args, self.dist, self.model
-        table = self.choose_parameters()
+        table, warnings = choose_parameters(model, self.method)
+        for line in warnings:
+            log.warning("%s", line)
         share = split_batch(args.batch_size, None, dist.world_size)[0]
         pieces = args.gradient_accumulation_steps
         if share % pieces:
@@ -258,7 +191,10 @@ class Session:
             str(self.output), args.epochs, args.batch_size, None, args.clip_norm, args.precision, args.seed,
             args.log_steps, args.save_steps, args.patience, args.resume == LAST,
         )  # fmt: skip
-        config = self.checkpoint_config(also_trained_on(*self.earlier, self.corpus.name, pairs.names))
+        before = self.network
+        config = self.checkpoint_config(
+            also_trained_on(before.trained_on, before.corpus, self.corpus.name, pairs.names)
+        )
         if dist.is_main:
             hyper = json.dumps(resolved(args, self.method, self.tower, self.launch), indent=2, ensure_ascii=False)
             (self.output / "hparams_train.json").write_text(hyper + "\n", encoding="utf-8")
@@ -281,7 +217,7 @@ class Session:
         continued = None if self.stored is None or self.weights_only(args) else self.stored.checkpoint
         train(
             model, lambda model, batch: self.loss(model, batch, chunk), loader, optimizer, schedule, settings,
-            dist, self.validation(), names_of=lambda batch: batch.names, config=config, after_step=clamp,
+            dist, self.validation(), names_of=lambda batch: batch.names, config=config, after_step=clamp_temperature,
             later_wins=True, resume_from=continued, export=export, step_line=step_line,
             curves=self.output / "tensorboard" / time.strftime("%Y-%m-%d-%H-%M-%S"),
         )  # fmt: skip
@@ -343,33 +279,25 @@ class Session:
         return score
 
     def test(self, split: str) -> None:
-        from utility.retrieval_evaluation import Rules, cross_similarity, encode, scored
-        from utility.retrieval_metrics import TIE_RULES, metric_lines
+        from utility.retrieval_evaluation import Rules
+        from utility.retrieval_metrics import metric_lines
+        from utility.retrieval_report import SplitReport, write_features, write_matrix, write_scores
 
-        args, dist, model = self.args, self.dist, self.model.eval()
+        args, dist = self.args, self.dist
         if not self.corpus.references(split):
             log.warning("the %s split has no captions to score against", split)
             return
         clips = self.data.clips(split)
-        start = time.perf_counter()
-        encoded = encode(model, clips, self.pixels, dist, args.batch_size_val)
-        seconds = time.perf_counter() - start
+        rules = Rules(args.ties, args.dual_softmax, args.qb_beta)
+        report = SplitReport(self.model.eval(), self.pixels, dist, args.batch_size_val, rules)
         if args.inference_speed_test:
+            speed = report.speed(clips)
             if dist.is_main:
-                speed = {"videos": len(encoded.read), "texts": len(encoded.kept), "seconds": seconds}
-                print(json.dumps({**speed, "videos_per_second": len(encoded.read) / seconds}))
+                print(json.dumps(speed))
             return
-        similarity = cross_similarity(model, encoded.text, encoded.video, encoded.mask, dist)
-        bank = None
-        if args.qb_norm:
-            queries = encode(model, self.data.bank(), self.pixels, dist, args.batch_size_val)
-            bank = (
-                cross_similarity(model, queries.text, encoded.video, encoded.mask, dist),
-                cross_similarity(model, encoded.text, queries.video, queries.mask, dist).T,
-            )
-        if not dist.is_main:
+        results, similarity, encoded = report.score(clips, self.data.bank() if args.qb_norm else None)
+        if results is None:
             return
-        results = scored(similarity, encoded.owner, Rules(args.ties, args.dual_softmax, args.qb_beta), bank)
         results |= {
             "corpus": self.corpus.name,
             "split": split,
@@ -377,30 +305,16 @@ class Session:
             "method": self.method.method,
             "videos": len(clips),
             "texts": len(clips.ids),
-            "ties": TIE_RULES[args.ties],
             "unreadable": sorted(clips.frames.failed),
         }
-        self.write(split, results, similarity, encoded, clips)
+        write_scores(self.output, split, results)
+        if args.save_matrix:
+            write_matrix(self.output, split, similarity, encoded)
+        if args.save_feature_path:
+            write_features(Path(args.save_feature_path).expanduser(), split, clips.names, encoded)
         for line in metric_lines(results):
             log.info("%s", line)
         print(json.dumps(results, ensure_ascii=False))
-
-    def write(self, split: str, results: dict[str, Any], similarity: Any, encoded: Any, clips: Any) -> None:
-        import numpy as np
-
-        args = self.args
-        file = self.output / f"{split}_retrieval.json"
-        file.write_text(json.dumps(results, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        if args.save_matrix:
-            np.save(self.output / f"{split}_similarity.npy", similarity)
-            np.save(self.output / f"{split}_video_of_text.npy", encoded.owner)
-        if args.save_feature_path:
-            folder = Path(args.save_feature_path).expanduser()
-            folder.mkdir(parents=True, exist_ok=True)
-            names = np.array([clips.names[row] for row in encoded.read])
-            parts = {"text": encoded.text, "video": encoded.video, "mask": encoded.mask}
-            arrays = {name: value.numpy() for name, value in parts.items()}
-            np.savez(folder / f"{split}_features.npz", names=names, video_of_text=encoded.owner, **arrays)
 
     def checkpoint_config(self, trained_on: Any) -> dict[str, Any]:
         from pretrained.backbones import describe
@@ -409,11 +323,11 @@ class Session:
         return {
             "program": "retrieval",
             "method": method.method,
-            "method_settings": self.settings,
+            "method_settings": self.network.settings,
             "corpus": self.corpus.name,
             "protocol": args.protocol,
             "trained_on": trained_on,
-            "backbone": describe(self.model.clip.config, self.name, self.mean, self.std),
+            "backbone": describe(self.model.clip.config, self.output.name, self.network.mean, self.network.std),
             "header": {"name": method.sim_header, "layers": method.cross_num_hidden_layers},
             "sampling": {
                 "rule": args.frame_sampling,
@@ -444,13 +358,6 @@ def search(find: SearchArguments, device: Any, batch_size: int) -> None:
     ranked_sheet(find.search, best, sheet)
     found = [{"video": name, "file": str(file), "similarity": similarity} for name, file, similarity in best]
     print(json.dumps({"search": find.search, "videos": len(index.names), "best": found, "sheet": str(sheet)}))
-
-
-def clamp(model: Any) -> None:
-    """Keeps a temperature that trains within its bounds."""
-    scale = model.clip.logit_scale
-    if scale.requires_grad:
-        scale.data.clamp_(*LOGIT_SCALE)
 
 
 def step_line(values: Any) -> str:

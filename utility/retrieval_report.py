@@ -1,0 +1,83 @@
+"""Scores of a split as programs write them: one JSON file, matrices and features beside it if asked for."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from utility.distributed import Distributed
+from utility.retrieval_evaluation import Clips, Encoded, Rules, cross_similarity, encode, scored
+from utility.retrieval_metrics import TIE_RULES
+
+
+@dataclass
+class SplitReport:
+    """Scores clips with a model, on all processes; only the first one gets them and writes.
+
+    Attributes:
+        pixels: uint8 frames -> what the model reads.
+    """
+
+    model: Any
+    pixels: Callable[[Any], Any]
+    dist: Distributed
+    batch_size: int
+    rules: Rules
+
+    def encode(self, clips: Clips) -> Encoded:
+        return encode(self.model, clips, self.pixels, self.dist, self.batch_size)
+
+    def speed(self, clips: Clips) -> dict[str, float]:
+        """Videos and texts per second, from files or kept frames to features."""
+        start = time.perf_counter()
+        encoded = self.encode(clips)
+        seconds = time.perf_counter() - start
+        counts = {"videos": len(encoded.read), "texts": len(encoded.kept), "seconds": seconds}
+        return {**counts, "videos_per_second": len(encoded.read) / seconds}
+
+    def score(self, clips: Clips, bank: Clips | None) -> tuple[dict[str, Any] | None, np.ndarray, Encoded]:
+        """(scores, None on other processes than the first; similarities [A, V]; features).
+
+        Args:
+            bank: queries of query-bank normalisation, no part of the split.
+        """
+        encoded = self.encode(clips)
+        similarity = self._cross(encoded, encoded)
+        banks = None
+        if bank is not None:
+            queries = self.encode(bank)
+            banks = self._cross(queries, encoded), self._cross(encoded, queries).T
+        if not self.dist.is_main:
+            return None, similarity, encoded
+        results = scored(similarity, encoded.owner, self.rules, banks)
+        return {**results, "ties": TIE_RULES[self.rules.ties]}, similarity, encoded
+
+    def _cross(self, texts: Encoded, videos: Encoded) -> np.ndarray:
+        return cross_similarity(self.model, texts.text, videos.video, videos.mask, self.dist)
+
+
+def write_scores(folder: Path, split: str, results: dict[str, Any]) -> None:
+    """`SPLIT_retrieval.json`"""
+    text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
+    (folder / f"{split}_retrieval.json").write_text(text, encoding="utf-8")
+
+
+def write_matrix(folder: Path, split: str, similarity: np.ndarray, encoded: Encoded) -> None:
+    """`SPLIT_similarity.npy` and `SPLIT_video_of_text.npy`, which `utility.retrieval_metrics` scores."""
+    np.save(folder / f"{split}_similarity.npy", similarity)
+    np.save(folder / f"{split}_video_of_text.npy", encoded.owner)
+
+
+def write_features(folder: Path, split: str, names: list[str], encoded: Encoded) -> None:
+    """`SPLIT_features.npz`: text [A, E], video [V, F, E], mask [V, T], video_of_text [A], names [V]."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = {"text": encoded.text, "video": encoded.video, "mask": encoded.mask}
+    arrays = {name: value.numpy() for name, value in parts.items()}
+    read = np.array([names[row] for row in encoded.read])
+    np.savez(folder / f"{split}_features.npz", names=read, video_of_text=encoded.owner, **arrays)
