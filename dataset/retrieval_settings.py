@@ -148,10 +148,7 @@ class RetrievalArguments:
 
     def data(self) -> CorpusArguments:
         """The flags that name a corpus."""
-        root = self.data_root
-        if root is None and self.captions and Path(self.captions).is_dir():
-            root = self.captions  # one folder of lists and captions is a corpus of its own place
-        return CorpusArguments(self.datatype, root, self.captions, self.protocol, limit=self.limit)
+        return CorpusArguments(self.datatype, self.data_root, self.captions, self.protocol, limit=self.limit)
 
     def places(self) -> dict[str, Path | None]:
         """Files that lie elsewhere, as `dataset.arguments.open_corpus` takes them."""
