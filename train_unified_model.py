@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dataset.arguments import open_corpus
+from dataset.arguments import corpus_root, open_corpus
 from dataset.method_settings import MethodArguments, with_defaults
+from dataset.minimotion import draw_if_absent
 from dataset.retrieval_settings import (
     LAST,
     LaunchArguments,
@@ -73,6 +74,10 @@ class Session:
         from utility.random_state import seed_all
 
         self.dist, self.tower, self.launch = dist, tower, launch
+        if args.default_corpus and not (args.do_eval or args.dry_run):
+            if dist.is_main and draw_if_absent(corpus_root("minimotion")):
+                log.info("no corpus was named: drew MiniMotion into %s", corpus_root("minimotion"))
+            dist.barrier()
         self.stored = self.stored_run(method, args)
         if self.stored is not None:
             method, args = from_stored(self.stored.config, method, args, given, weights_only=self.weights_only(args))
@@ -107,12 +112,16 @@ class Session:
     def stored_run(self, method: MethodArguments, args: RetrievalArguments) -> Any:
         """The checkpoint that `--resume` names, or the one that an evaluation scores."""
         from pretrained.retrieval_runs import open_run
+        from utility.checkpoint import is_checkpoint
 
         if args.do_eval:
             from_flags = None if args.resume in (None, LAST) else args.resume
             return open_run(from_flags or args.output_dir or self.default_output(method, args), "best")
-        if args.resume in (None, LAST):
+        if args.resume is None:
             return None
+        if args.resume == LAST:  # of this very run, if it has begun
+            last = Path(args.output_dir or self.default_output(method, args)) / "last"
+            return open_run(last, training=True) if is_checkpoint(last) else None
         return open_run(args.resume, "last", training=not args.load_from_pretrained)
 
     def weights_only(self, args: RetrievalArguments) -> bool:
@@ -144,7 +153,7 @@ class Session:
             return 0
         if not args.do_eval:
             self.model.words = None  # it has served
-            load_weights(self.model, open_run(self.output), partial=False)
+            load_weights(self.model, open_run(self.output))
         self.test(args.eval_split)
         return 1 if args.strict and self.absent else 0
 
@@ -156,7 +165,7 @@ class Session:
     def train(self) -> None:
         from dataset.seen_videos import also_trained_on
         from model.retrieval.words import WordPrediction
-        from pretrained.retrieval_network import choose_parameters, clamp_temperature
+        from pretrained.retrieval_network import build_optimizer, choose_parameters, clamp_temperature
         from pretrained.retrieval_runs import export_run
         from utility.engine import TrainSettings, train
         from utility.loader import BatchLoader, split_batch
@@ -186,7 +195,7 @@ class Session:
             model.words = WordPrediction(model.clip.config.embed_dim, len(pairs.words)).to(dist.device)
         loader = BatchLoader(pairs, pairs.collate, args.batch_size, None, dist, args.seed, num_workers=args.num_workers)
         log.info("%d epochs of %d steps", args.epochs, loader.steps_per_epoch)
-        optimizer, schedule = self.optimizer(args.epochs * loader.steps_per_epoch)
+        optimizer, schedule = build_optimizer(model, args, args.epochs * loader.steps_per_epoch)
         settings = TrainSettings(
             str(self.output), args.epochs, args.batch_size, None, args.clip_norm, args.precision, args.seed,
             args.log_steps, args.save_steps, args.patience, args.resume == LAST,
@@ -222,38 +231,14 @@ class Session:
             curves=self.output / "tensorboard" / time.strftime("%Y-%m-%d-%H-%M-%S"),
         )  # fmt: skip
 
-    def optimizer(self, steps: int) -> tuple[Any, Any]:
-        import torch
-
-        from model.retrieval.tuning import parameter_groups
-        from utility.bert_adam import BertAdam
-        from utility.schedules import clip4clip_cosine, warmup_cosine
-
-        args = self.args
-        groups = parameter_groups(self.model, args.lr, args.coef_lr, args.weight_decay)
-        if args.optim == "BertAdam":
-            optimizer = BertAdam(groups)
-            return optimizer, clip4clip_cosine(optimizer, steps, args.warmup_proportion)
-        optimizer = torch.optim.AdamW(groups, betas=(args.beta1, args.beta2), eps=args.eps)
-        return optimizer, warmup_cosine(optimizer, steps, args.lr, args.warmup_proportion)
-
     def loss(self, model: Any, batch: Any, chunk: int) -> tuple[Any, int, dict[str, Any]]:
-        import torch
-        import torch.nn.functional as F
+        from model.retrieval.losses import both_directions
 
-        dist, count = self.dist, len(batch.names)
+        dist = self.dist
         pixels = self.pixels(batch.frames)
         total, rows = model(batch.ids, pixels, batch.mask, dist.gather, dist.rank, chunk, batch.words)
-        with torch.no_grad(), torch.autocast(rows.device.type, enabled=False):
-            own = torch.arange(count, device=rows.device) + dist.rank * count
-            every = dist.gather(rows.detach().float())
-            numbers = {
-                "batch_R1": 100 * (rows.argmax(1) == own).float().mean(),
-                "loss_t2v": F.cross_entropy(every[own], own),
-                "loss_v2t": F.cross_entropy(every.T[own], own),
-            }
-        numbers["sim_loss"] = (numbers["loss_t2v"] + numbers["loss_v2t"]) / 2
-        return total, count, {**numbers, "scale": model.clip.logit_scale.detach()}
+        numbers = both_directions(rows, dist.gather, dist.rank)
+        return total, len(rows), {**numbers, "scale": model.clip.logit_scale.detach()}
 
     # -- scores ---------------------------------------------------------------------------------------------------
 
@@ -317,17 +302,14 @@ class Session:
         print(json.dumps(results, ensure_ascii=False))
 
     def checkpoint_config(self, trained_on: Any) -> dict[str, Any]:
-        from pretrained.backbones import describe
-
         args, method = self.args, self.method
+        size = self.model.clip.config.resolution
         return {
             "program": "retrieval",
-            "method": method.method,
-            "method_settings": self.network.settings,
+            **self.network.describe(self.output.name),
             "corpus": self.corpus.name,
             "protocol": args.protocol,
             "trained_on": trained_on,
-            "backbone": describe(self.model.clip.config, self.output.name, self.network.mean, self.network.std),
             "header": {"name": method.sim_header, "layers": method.cross_num_hidden_layers},
             "sampling": {
                 "rule": args.frame_sampling,
@@ -335,11 +317,7 @@ class Session:
                 "frames": args.max_frames,
                 "slice_framepos": args.slice_framepos,
             },
-            "preprocessing": {
-                "crop": "centre square",
-                "interpolation": "bicubic",
-                "size": self.model.clip.config.resolution,
-            },
+            "preprocessing": {"crop": "centre square", "interpolation": "bicubic", "size": size},
             "max_words": args.max_words,
             "arguments": resolved(args, method, self.tower),
         }

@@ -59,6 +59,11 @@ def known_datasets() -> str:
     return ", ".join(NAMES.values()) + ", or any folder with --data_root DIR"
 
 
+def corpus_root(kind: str) -> Path:
+    """Folder of a corpus that no flag names."""
+    return data_root(None, FOLDERS[kind])
+
+
 def open_corpus(args: CorpusArguments, **places: Path | None) -> Corpus:
     """Read the corpus that the flags name.
 

@@ -25,6 +25,16 @@ def read_minimotion(
     return corpus_from(read_annotation(path), "MiniMotion", root, videos)
 
 
+def draw_if_absent(root: Path) -> bool:
+    """Draws MiniMotion where it is not there yet; whether that was needed."""
+    from dataset.mini_motion import make
+
+    if first_file([Path(root) / "metadata"], "captions.json") is not None:
+        return False
+    make(Path(root))
+    return True
+
+
 def read_attributes(root: Path) -> dict[str, object]:
     """The contents of `metadata/attributes.json`: what was drawn in every clip.
 

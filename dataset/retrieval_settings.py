@@ -155,6 +155,12 @@ class RetrievalArguments:
         names = {"videos": self.videos_path, "train_csv": self.train_csv, "val_csv": self.val_csv}
         return {name: Path(value).expanduser() if value else None for name, value in names.items()}
 
+    @property
+    def default_corpus(self) -> bool:
+        """Whether no flag names a corpus, and MiniMotion is meant."""
+        places = (self.datatype, self.data_root, self.captions, self.videos_path, self.train_csv, self.val_csv)
+        return not any(places) and self.resume in (None, LAST)
+
     def kind(self) -> str | None:
         """The reader that the flags mean, None for an unknown name."""
         return reader_name(self.datatype or ("folder" if self.data_root else "minimotion"))

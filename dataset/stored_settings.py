@@ -32,11 +32,11 @@ def from_stored(
     """The flags with what a checkpoint remembers in place of those that were not given.
 
     Args:
-        config: of the checkpoint; empty for published files, which remember nothing.
+        config: of the checkpoint; that of a published file holds method and settings only.
         given: names of the flags that were given.
         weights_only: take the network only: it is the start of another training.
     """
-    stored = dict(config.get("arguments") or {})
+    stored = dict(config.get("arguments") or config.get("method_settings") or {})
     if "method" in config:
         stored.setdefault("method", config["method"])
     wanted = {f.name for f in fields(MethodArguments)} | {f.name for f in fields(RetrievalArguments)}

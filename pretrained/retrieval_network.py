@@ -12,11 +12,13 @@ from torch import nn
 
 from model.backbone.clip import CLIP, CLIPConfig, small_config
 from model.retrieval.methods import build_method
-from model.retrieval.tuning import freeze_layers, with_3d_patches
+from model.retrieval.tuning import freeze_layers, parameter_groups, with_3d_patches
 from pretrained import zoo
-from pretrained.backbones import load_backbone
+from pretrained.backbones import describe, load_backbone
 from pretrained.retrieval_runs import StoredRun, load_weights, open_run
+from utility.bert_adam import BertAdam
 from utility.freezing import FreezeRules, choose_trainable, training_table
+from utility.schedules import clip4clip_cosine, warmup_cosine
 
 LOGIT_SCALE = (0.1, 4.6052)
 """Allowed values of a temperature's logarithm that trains; the upper end is ln 100."""
@@ -33,11 +35,17 @@ class Network:
     """
 
     model: nn.Module
+    method: str
     settings: dict[str, Any]
     mean: tuple[float, ...]
     std: tuple[float, ...]
     trained_on: Any
     corpus: str | None
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """What a checkpoint's config says, so that `build_stored` and `load_backbone` can use it by itself."""
+        backbone = describe(self.model.clip.config, name, self.mean, self.std)
+        return {"method": self.method, "method_settings": self.settings, "backbone": backbone}
 
 
 def build_network(
@@ -56,7 +64,7 @@ def build_network(
         ValueError, FileNotFoundError: sizes of a tower that is not small, weights that do not fit or are not there.
     """
     mean, std, trained_on, corpus = zoo.CLIP_MEAN, zoo.CLIP_STD, [], None
-    if stored is not None and stored.config:
+    if stored is not None:
         described = stored.config["backbone"]
         mean, std = tuple(described["mean"]), tuple(described["std"])
         trained_on, corpus = stored.config.get("trained_on"), stored.config.get("corpus")
@@ -79,8 +87,8 @@ def build_network(
     if init_model:
         load_weights(model, open_run(init_model), partial=True)
     if stored is not None:
-        load_weights(model, stored, partial=not stored.config)
-    return Network(model, dict(settings), mean, std, trained_on, corpus)
+        load_weights(model, stored)
+    return Network(model, method.method, dict(settings), mean, std, trained_on, corpus)
 
 
 def choose_parameters(model: nn.Module, method: Any) -> tuple[list[str], list[str]]:
@@ -117,3 +125,17 @@ def clamp_temperature(model: nn.Module) -> None:
     scale = model.clip.logit_scale
     if scale.requires_grad:
         scale.data.clamp_(*LOGIT_SCALE)
+
+
+def build_optimizer(model: nn.Module, args: Any, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+    """Optimiser of what trains, and its schedule over so many steps.
+
+    Args:
+        args: has optim, lr, coef_lr, weight_decay, beta1, beta2, eps and warmup_proportion.
+    """
+    groups = parameter_groups(model, args.lr, args.coef_lr, args.weight_decay)
+    if args.optim == "BertAdam":
+        optimizer: torch.optim.Optimizer = BertAdam(groups)
+        return optimizer, clip4clip_cosine(optimizer, steps, args.warmup_proportion)
+    optimizer = torch.optim.AdamW(groups, betas=(args.beta1, args.beta2), eps=args.eps)
+    return optimizer, warmup_cosine(optimizer, steps, args.lr, args.warmup_proportion)

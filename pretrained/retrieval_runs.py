@@ -15,6 +15,9 @@ from torch import Tensor, nn
 
 from model.backbone.clip import CLIP, CLIPConfig
 from model.retrieval.methods import build_method
+from pretrained import zoo
+from pretrained.backbones import describe
+from pretrained.retrieval_weights import DROPPED, clip_config_of, recognise, settings_of
 from utility.checkpoint import (
     Checkpoint,
     export_pth,
@@ -40,8 +43,6 @@ ARCHITECTURES = {
     "tempme": "TempMe",
     "unified": "UnifiedTempMeSTOP",
 }
-# Entries of published state dicts that are no parameters, and tables that nothing reads.
-UNREAD = ("position_ids", "attn_mask", "frame_embedding")
 
 
 @dataclass
@@ -49,14 +50,17 @@ class StoredRun:
     """A checkpoint, and where it is.
 
     Attributes:
-        checkpoint: `config` is empty for published files, `training` None where there is nothing to continue.
+        checkpoint: `training` is None where there is nothing to continue. The config of a published file holds what
+            the shapes of its tensors tell.
         source: the file or checkpoint folder that was read.
         folder: the folder of the run.
+        published: not ours: names need not all match.
     """
 
     checkpoint: Checkpoint
     source: Path
     folder: Path
+    published: bool = False
 
     @property
     def config(self) -> dict[str, Any]:
@@ -87,36 +91,36 @@ def open_run(path: Path | str, kind: str = "best", training: bool = False) -> St
         state = content.get("training") if training else None
         checkpoint = Checkpoint(tensors, dict(content["config"]), state, None, None)
         return StoredRun(checkpoint, path, path.parent)
-    return StoredRun(Checkpoint(_published(read_tensors(path)), {}, None, None, None), path, path.parent)
+    tensors = {name: value.float() for name, value in read_tensors(path).items() if not name.endswith(DROPPED)}
+    method = recognise(tensors)
+    clip = {name: value for name, value in tensors.items() if name.startswith("clip.")}
+    config = {
+        "method": method,
+        "method_settings": settings_of(tensors),
+        "backbone": describe(clip_config_of(clip), path.name, zoo.CLIP_MEAN, zoo.CLIP_STD),
+    }
+    return StoredRun(Checkpoint(tensors, config, None, None, None), path, path.parent, published=True)
 
 
 def build_stored(run: StoredRun) -> nn.Module:
-    """The network of one of our checkpoints, in eval mode.
-
-    Raises:
-        ValueError: a published file, which does not tell what it is the weights of.
-    """
+    """The network of a checkpoint, in eval mode."""
     config = run.config
-    if "backbone" not in config:
-        raise ValueError(
-            f"{run.source} does not tell its method and sizes. Load it once with train_unified_model.py --resume FILE "
-            "--method NAME --do_eval 1, or give a checkpoint of ours"
-        )
     settings = config.get("method_settings")
     if settings is None:
         header = config["header"]
         settings = {"sim_header": header["name"], "cross_num_hidden_layers": header["layers"]}
     model = build_method(config["method"], CLIP(CLIPConfig(**config["backbone"]["clip"])), settings)
-    load_weights(model, run, partial=False)
+    load_weights(model, run)
     return model.eval()
 
 
-def load_weights(model: nn.Module, run: StoredRun, partial: bool) -> None:
+def load_weights(model: nn.Module, run: StoredRun, partial: bool | None = None) -> None:
     """Copies a run's tensors into a model; what served its training only is left out.
 
     Args:
-        partial: accept tensors that are missing or left over, and list them.
+        partial: accept tensors that are missing or left over, and list them; by default for published files.
     """
+    partial = run.published if partial is None else partial
     tensors = {name: value for name, value in run.checkpoint.tensors.items() if not name.startswith("words.")}
     differing = load_tensors(model, tensors, str(run.source), partial=partial)
     if differing:
@@ -173,12 +177,3 @@ def _load(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise ValueError(f"{path} holds a {type(content).__name__}, not a checkpoint")
     return content
-
-
-def _published(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A published state dict in float32, without what is no parameter."""
-    return {
-        name: value.float() if value.is_floating_point() else value
-        for name, value in tensors.items()
-        if not name.endswith(UNREAD)
-    }

@@ -6,7 +6,8 @@ from colour_clips import COLOURS, make_colour_corpus
 from launch import ROOT, launch
 
 import train_unified_model as program
-from dataset.retrieval_settings import DEFAULTS, RetrievalArguments, with_defaults
+from dataset.method_settings import SMALL_TOWER, MethodArguments, with_defaults
+from dataset.retrieval_settings import RetrievalArguments
 from pretrained.backbones import load_backbone
 from utility.checkpoint import load_checkpoint
 
@@ -170,7 +171,7 @@ def test_an_interrupted_run_continues_as_if_nothing_had_been(corpus, tmp_path, m
 def test_dry_run_writes_nothing(corpus, tmp_path, capsys):
     _, errors = run(capsys, *words(corpus, tmp_path / "none", "--dry_run"))
     assert not (tmp_path / "none").exists()
-    assert "parameters" in errors and f'"crop_min": {DEFAULTS["small"]["crop_min"]}' in errors
+    assert "parameters" in errors and f'"crop_min": {SMALL_TOWER["crop_min"]}' in errors
 
 
 def test_a_dry_evaluation_scores_nothing(trained, corpus, capsys):
@@ -181,11 +182,29 @@ def test_a_dry_evaluation_scores_nothing(trained, corpus, capsys):
 
 
 def test_defaults_follow_the_backbone():
-    small, published = with_defaults(RetrievalArguments()), with_defaults(RetrievalArguments(datatype="MSR-VTT"))
-    assert (small.backbone, small.optim, small.coef_lr, small.freeze_token_embedding) == ("small", "AdamW", 1.0, True)
-    assert (published.backbone, published.optim, published.batch_size) == ("ViT-B-32-quickgelu", "BertAdam", 128)
-    assert (published.lr, published.coef_lr, published.max_frames, published.cache_frames) == (1e-4, 1e-3, 12, 12)
-    assert with_defaults(RetrievalArguments(lr=0.5)).lr == 0.5
+    args, method = with_defaults(RetrievalArguments(), MethodArguments())
+    assert (method.backbone, args.optim, args.coef_lr, method.freeze_token_embedding) == ("small", "AdamW", 1.0, True)
+    assert args.cache_frames == 2 * args.max_frames and not method.temperature_frozen
+    msrvtt = RetrievalArguments(datatype="MSR-VTT")
+    args, method = with_defaults(msrvtt, MethodArguments())
+    assert (method.backbone, args.optim, args.batch_size) == ("ViT-B-32-quickgelu", "BertAdam", 128)
+    assert (args.lr, args.coef_lr, args.max_frames, args.cache_frames) == (1e-4, 1e-3, 12, 12)
+    assert not method.freeze_clip and not method.temperature_frozen
+    assert with_defaults(RetrievalArguments(lr=0.5), MethodArguments())[0].lr == 0.5
+    args, method = with_defaults(msrvtt, MethodArguments("stop"))
+    assert (args.lr, args.optim, args.frame_sampling, args.cache_frames) == (1e-3, "AdamW", "segments", 48)
+    assert method.freeze_clip and method.temperature_frozen
+    args, method = with_defaults(msrvtt, MethodArguments("tempme"))
+    assert (args.lr, args.beta2, args.eps, args.augmentation, args.short_clips) == (
+        6e-4,
+        0.999,
+        1e-8,
+        "randaugment",
+        "repeat",
+    )
+    assert args.every_sentence and method.temperature_frozen
+    args, method = with_defaults(msrvtt, MethodArguments("unified"))
+    assert method.freeze_clip and not method.temperature_frozen
 
 
 @pytest.mark.parametrize(

@@ -39,3 +39,18 @@ def symmetric_cross_entropy_sum(rows: Tensor, columns: Tensor, offset: int = 0) 
     """
     target = torch.arange(offset, offset + rows.shape[0], device=rows.device)
     return (F.cross_entropy(rows, target, reduction="sum") + F.cross_entropy(columns, target, reduction="sum")) / 2
+
+
+@torch.no_grad()
+def both_directions(rows: Tensor, gather: Gather = alone, rank: int = 0) -> dict[str, Tensor]:
+    """Numbers to watch: mean cross entropies of this process's pairs, text to video and video to text, and R@1.
+
+    Shapes:
+        rows: [b, n], logits of own texts with the videos of all processes
+    """
+    with torch.autocast(rows.device.type, enabled=False):
+        own = torch.arange(len(rows), device=rows.device) + rank * len(rows)
+        every = gather(rows.detach().float())
+        t2v, v2t = F.cross_entropy(every[own], own), F.cross_entropy(every.T[own], own)
+    found = 100 * (every[own].argmax(1) == own).float().mean()
+    return {"sim_loss": (t2v + v2t) / 2, "loss_t2v": t2v, "loss_v2t": v2t, "batch_R1": found}

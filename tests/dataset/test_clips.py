@@ -7,7 +7,7 @@ from colour_clips import COLOURS, make_colour_corpus
 from launch import launch
 
 from dataset.clip_frames import ClipFrames, FrameSettings, decode_frames
-from dataset.clips import Augmentation, ClipPairs, EvaluationClips, choose_frames, crop, pad_clip
+from dataset.clips import Augmentation, ClipPairs, EvaluationClips, FrameOrder, choose_frames, crop, pad_clip
 from utility.clip_text import ClipTokenizer
 from utility.random_state import seed_all
 from utility.video import VideoError
@@ -163,3 +163,18 @@ def test_nothing_to_train_on_is_said(frames, tokenizer):
         ClipPairs(frames, {"elsewhere": ["a"]}, tokenizer, 2, 8, 8)
     with pytest.raises(ValueError, match="both frames and a caption"):
         EvaluationClips(frames, {}, tokenizer, 2, 8, 8)
+
+
+def test_frames_of_segments_in_other_orders_and_repeated():
+    how = FrameOrder(segments=True)
+    assert choose_frames(30, 3, how=how).tolist() == [5, 15, 25]
+    np.random.seed(0)
+    drawn = np.stack([choose_frames(30, 3, True, how) for _ in range(50)])
+    assert ((drawn // 10) == np.arange(3)).all() and len(np.unique(drawn)) > 20
+    assert choose_frames(9, 3, how=FrameOrder(order=1)).tolist() == [8, 4, 0]
+    shuffled = choose_frames(9, 9, how=FrameOrder(order=2), generator=np.random.default_rng(0))
+    assert sorted(shuffled) == list(range(9)) != shuffled.tolist()
+    assert choose_frames(2, 5).tolist() == [0, 1]
+    assert choose_frames(2, 5, how=FrameOrder(repeat=True)).tolist() == [0, 0, 0, 0, 1]
+    with pytest.raises(ValueError, match=r"2 \(shuffled\)"):
+        FrameOrder(order=3)
