@@ -15,6 +15,7 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,9 @@ class Session:
         from utility.loader import BatchLoader, split_batch
 
         args, dist, model = self.args, self.dist, self.model
+        pairs = None if args.dry_run else self.data.pairs(self.method.word_weight > 0)
+        if args.limit is not None and pairs is not None and len(pairs) < args.batch_size:
+            args = self.args = replace(args, batch_size=self.smaller_batch(len(pairs)))
         table, warnings = choose_parameters(model, self.method)
         for line in warnings:
             log.warning("%s", line)
@@ -190,7 +194,6 @@ class Session:
         if args.dry_run:
             log.info("dry run: %s", json.dumps(resolved(args, self.method, self.tower)))
             return
-        pairs = self.data.pairs(self.method.word_weight > 0)
         if pairs.words is not None:
             model.words = WordPrediction(model.clip.config.embed_dim, len(pairs.words)).to(dist.device)
         loader = BatchLoader(pairs, pairs.collate, args.batch_size, None, dist, args.seed, num_workers=args.num_workers)
@@ -230,6 +233,13 @@ class Session:
             later_wins=True, resume_from=continued, export=export, step_line=step_line,
             curves=self.output / "tensorboard" / time.strftime("%Y-%m-%d-%H-%M-%S"),
         )  # fmt: skip
+
+    def smaller_batch(self, pairs: int) -> int:
+        """The largest batch that a --limit leaves: a run to try things out should not fail for its few videos."""
+        pieces = self.dist.world_size * max(self.args.gradient_accumulation_steps, self.args.micro_batch_size or 1)
+        size = pairs // pieces * pieces or pairs
+        log.warning("--limit leaves %d pairs: --batch_size %d instead of %d", pairs, size, self.args.batch_size)
+        return size
 
     def loss(self, model: Any, batch: Any, chunk: int) -> tuple[Any, int, dict[str, Any]]:
         from model.retrieval.losses import both_directions

@@ -48,7 +48,7 @@ class MethodArguments:
     """What is trained: backbone, method, and which of their parameters."""
 
     method: Literal["clip4clip", "stop", "dgl", "tempme", "unified"] = flag(
-        "clip4clip", "clip4clip; stop; dgl (stop without its convolutions); tempme; unified: TempMe-STOP"
+        "unified", "clip4clip; stop; dgl (stop without its convolutions); tempme; unified: TempMe-STOP"
     )
     training_mode: Literal["joint", "stop_only", "tempme_only"] = words(
         "joint", "unified: prompts, low-rank additions and merging; or the first two; or the last two", "--mode"

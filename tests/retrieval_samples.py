@@ -12,7 +12,7 @@ TOWER = [
 ]  # fmt: skip
 STEADY = [
     "--random_frames", "0", "--crop_min", "1.0", "--max_words", "8", "--max_frames", "4", "--batch_size", "8",
-    "--device", "cpu", "--precision", "fp32", "--log_steps", "1", "--epochs", "1",
+    "--method", "clip4clip", "--device", "cpu", "--precision", "fp32", "--log_steps", "1", "--epochs", "1",
 ]  # fmt: skip
 
 

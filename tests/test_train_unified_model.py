@@ -25,7 +25,20 @@ def corpus(tmp_path_factory):
 
 
 def words(corpus, output, *more):
-    common = ["--data_root", corpus, "--output_dir", output, "--device", "cpu", "--batch_size", "8", "--max_words", "8"]
+    common = [
+        "--method",
+        "clip4clip",
+        "--data_root",
+        corpus,
+        "--output_dir",
+        output,
+        "--device",
+        "cpu",
+        "--batch_size",
+        "8",
+        "--max_words",
+        "8",
+    ]
     return list(map(str, [*common, *TOWER, *more]))
 
 
@@ -182,11 +195,11 @@ def test_a_dry_evaluation_scores_nothing(trained, corpus, capsys):
 
 
 def test_defaults_follow_the_backbone():
-    args, method = with_defaults(RetrievalArguments(), MethodArguments())
+    args, method = with_defaults(RetrievalArguments(), MethodArguments("clip4clip"))
     assert (method.backbone, args.optim, args.coef_lr, method.freeze_token_embedding) == ("small", "AdamW", 1.0, True)
     assert args.cache_frames == 2 * args.max_frames and not method.temperature_frozen
     msrvtt = RetrievalArguments(datatype="MSR-VTT")
-    args, method = with_defaults(msrvtt, MethodArguments())
+    args, method = with_defaults(msrvtt, MethodArguments("clip4clip"))
     assert (method.backbone, args.optim, args.batch_size) == ("ViT-B-32-quickgelu", "BertAdam", 128)
     assert (args.lr, args.coef_lr, args.max_frames, args.cache_frames) == (1e-4, 1e-3, 12, 12)
     assert not method.freeze_clip and not method.temperature_frozen
