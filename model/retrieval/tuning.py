@@ -45,7 +45,8 @@ def parameter_groups(model: nn.Module, lr: float, coef_lr: float, weight_decay: 
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((not model.is_new(name), parameter.ndim > 1), []).append(parameter)
+            of_clip = name.startswith("clip.") and not model.is_new(name)
+            groups.setdefault((of_clip, parameter.ndim > 1), []).append(parameter)
     return [
         {
             "params": parameters,
