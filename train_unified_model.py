@@ -169,22 +169,19 @@ class Session:
         from pretrained.retrieval_network import build_optimizer, choose_parameters, clamp_temperature
         from pretrained.retrieval_runs import export_run
         from utility.engine import TrainSettings, train
-        from utility.loader import BatchLoader, split_batch
+        from utility.loader import BatchLoader, batch_within, piece_size
 
         args, dist, model = self.args, self.dist, self.model
         pairs = None if args.dry_run else self.data.pairs(self.method.word_weight > 0)
+        cut = args.micro_batch_size, args.gradient_accumulation_steps, dist.world_size
         if args.limit is not None and pairs is not None and len(pairs) < args.batch_size:
-            args = self.args = replace(args, batch_size=self.smaller_batch(len(pairs)))
+            # A run of a few videos, to try things out, should not fail for its batch.
+            args = self.args = replace(args, batch_size=batch_within(len(pairs), args.batch_size, *cut))
+            log.warning("--limit leaves %d pairs: --batch_size %d", len(pairs), args.batch_size)
         table, warnings = choose_parameters(model, self.method)
         for line in warnings:
             log.warning("%s", line)
-        share = split_batch(args.batch_size, None, dist.world_size)[0]
-        pieces = args.gradient_accumulation_steps
-        if share % pieces:
-            raise ValueError(f"--gradient_accumulation_steps {pieces} does not divide the {share} pairs of a process")
-        chunk, pieces = split_batch(
-            args.batch_size, share // pieces if pieces > 1 else args.micro_batch_size, dist.world_size
-        )
+        chunk, pieces = piece_size(args.batch_size, *cut)
         for line in table:
             log.info("%s", line)
         log.info(
@@ -233,13 +230,6 @@ class Session:
             later_wins=True, resume_from=continued, export=export, step_line=step_line,
             curves=self.output / "tensorboard" / time.strftime("%Y-%m-%d-%H-%M-%S"),
         )  # fmt: skip
-
-    def smaller_batch(self, pairs: int) -> int:
-        """The largest batch that a --limit leaves: a run to try things out should not fail for its few videos."""
-        pieces = self.dist.world_size * max(self.args.gradient_accumulation_steps, self.args.micro_batch_size or 1)
-        size = pairs // pieces * pieces or pairs
-        log.warning("--limit leaves %d pairs: --batch_size %d instead of %d", pairs, size, self.args.batch_size)
-        return size
 
     def loss(self, model: Any, batch: Any, chunk: int) -> tuple[Any, int, dict[str, Any]]:
         from model.retrieval.losses import both_directions

@@ -99,6 +99,27 @@ def split_batch(batch_size: int, micro_batch_size: int | None, world_size: int) 
     return micro, share // micro
 
 
+def piece_size(batch_size: int, micro_batch_size: int | None, pieces: int, world_size: int) -> tuple[int, int]:
+    """(samples, pieces) of a step of one process, from a micro-batch or from the number of pieces.
+
+    Raises:
+        ValueError: what does not divide.
+    """
+    share = split_batch(batch_size, None, world_size)[0]
+    if share % pieces:
+        raise ValueError(
+            f"--gradient_accumulation_steps {pieces} does not divide the {share} pairs of a process and step "
+            f"(--batch_size {batch_size} over {world_size} processes). Possible: {_divisors(share)}"
+        )
+    return split_batch(batch_size, share // pieces if pieces > 1 else micro_batch_size, world_size)
+
+
+def batch_within(count: int, batch_size: int, micro_batch_size: int | None, pieces: int, world_size: int) -> int:
+    """The largest batch size that so many samples and the given pieces allow, at most `batch_size`."""
+    step = world_size * max(pieces, micro_batch_size or 1)
+    return batch_size if count >= batch_size else max(count // step * step, min(count, step))
+
+
 def _divisors(number: int) -> str:
     return ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
 
