@@ -49,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from utility.program import run_program
 
     if find.search is not None:
-        return run_program(lambda dist: search(find, dist.device, args.batch_size_val), args.device)
+        from extractors.video_search import search_folder
+
+        return run_program(lambda dist: search_folder(find, dist.device, args.batch_size_val), args.device)
     device, processes = processes_for(launch, args.device)
     if processes:
         return run_processes(own_command(argv, __file__), processes)
@@ -104,7 +106,13 @@ class Session:
         )  # fmt: skip
         self.model = self.network.model.to(dist.device)
         config = self.model.clip.config
-        self.data = RetrievalData(self.args, self.corpus, config.resolution, self.output, dist, self.pixels)
+        self.data = RetrievalData(
+            self.args, self.corpus, config.resolution, self.output, dist, self.pixels, self.network.weights
+        )
+        if self.args.video_features and (self.method.method != "clip4clip" or self.method.linear_patch == "3d"):
+            raise ValueError(
+                "--video_features are those of a plain CLIP: --method clip4clip with --linear_patch 2d only"
+            )
         if self.args.max_words > config.context_length:
             raise ValueError(f"--max_words {self.args.max_words}: the text tower reads {config.context_length} at most")
 
@@ -161,6 +169,8 @@ class Session:
     def pixels(self, frames: Any) -> Any:
         from utility.images import to_clip
 
+        if frames.is_floating_point():  # features
+            return frames
         return to_clip(frames, self.network.mean, self.network.std)
 
     def train(self) -> None:
@@ -170,6 +180,7 @@ class Session:
         from pretrained.retrieval_runs import export_run
         from utility.engine import TrainSettings, train
         from utility.loader import BatchLoader, batch_within, piece_size
+        from utility.retrieval_report import step_line
 
         args, dist, model = self.args, self.dist, self.model
         pairs = None if args.dry_run else self.data.pairs(self.method.word_weight > 0)
@@ -178,7 +189,7 @@ class Session:
             # A run of a few videos, to try things out, should not fail for its batch.
             args = self.args = replace(args, batch_size=batch_within(len(pairs), args.batch_size, *cut))
             log.warning("--limit leaves %d pairs: --batch_size %d", len(pairs), args.batch_size)
-        table, warnings = choose_parameters(model, self.method)
+        table, warnings = choose_parameters(model, self.method, ("clip.visual.",) if args.video_features else ())
         for line in warnings:
             log.warning("%s", line)
         chunk, pieces = piece_size(args.batch_size, *cut)
@@ -201,9 +212,8 @@ class Session:
             args.log_steps, args.save_steps, args.patience, args.resume == LAST,
         )  # fmt: skip
         before = self.network
-        config = self.checkpoint_config(
-            also_trained_on(before.trained_on, before.corpus, self.corpus.name, pairs.names)
-        )
+        seen = also_trained_on(before.trained_on, before.corpus, self.corpus.name, pairs.names)
+        config = before.describe(self.output.name) | self.data.describe(seen, resolved(args, self.method, self.tower))
         if dist.is_main:
             hyper = json.dumps(resolved(args, self.method, self.tower, self.launch), indent=2, ensure_ascii=False)
             (self.output / "hparams_train.json").write_text(hyper + "\n", encoding="utf-8")
@@ -300,51 +310,6 @@ class Session:
         for line in metric_lines(results):
             log.info("%s", line)
         print(json.dumps(results, ensure_ascii=False))
-
-    def checkpoint_config(self, trained_on: Any) -> dict[str, Any]:
-        args, method = self.args, self.method
-        size = self.model.clip.config.resolution
-        return {
-            "program": "retrieval",
-            **self.network.describe(self.output.name),
-            "corpus": self.corpus.name,
-            "protocol": args.protocol,
-            "trained_on": trained_on,
-            "header": {"name": method.sim_header, "layers": method.cross_num_hidden_layers},
-            "sampling": {
-                "rule": args.frame_sampling,
-                "rate": args.feature_framerate,
-                "frames": args.max_frames,
-                "slice_framepos": args.slice_framepos,
-            },
-            "preprocessing": {"crop": "centre square", "interpolation": "bicubic", "size": size},
-            "max_words": args.max_words,
-            "arguments": resolved(args, method, self.tower),
-        }
-
-
-def search(find: SearchArguments, device: Any, batch_size: int) -> None:
-    """Ranks a folder of videos by a sentence; prints the best as JSON and draws them."""
-    from extractors.video_search import VideoIndex
-    from scripts.contact_sheet import ranked_sheet
-
-    index = VideoIndex(find.checkpoint, Path(find.videos), device, batch_size)
-    best = index.rank(find.search)[: find.top]
-    for place, (name, _, similarity) in enumerate(best, 1):
-        print(f"{place:3}  {similarity:.3f}  {name}", file=sys.stderr)
-    sheet = Path(find.sheet or "search.png")
-    ranked_sheet(find.search, best, sheet)
-    found = [{"video": name, "file": str(file), "similarity": similarity} for name, file, similarity in best]
-    print(json.dumps({"search": find.search, "videos": len(index.names), "best": found, "sheet": str(sheet)}))
-
-
-def step_line(values: Any) -> str:
-    """The published trainers' progress line (reference section 4.5)."""
-    return (
-        f"Epoch: {values['epoch']} [{values['samples']} ({values['percent']:.1f}%)]\tSimLoss: {values['sim_loss']:.4f} "
-        f"\tData (t) {values['data_time']:.3f}\tBatch (t) {values['batch_time']:.3f}\tLR: {values['lr']:.1e}"
-        f"\tlogit_scale {values['scale']:.3f}"
-    )
 
 
 if __name__ == "__main__":

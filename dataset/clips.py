@@ -92,7 +92,9 @@ def choose_frames(
 
 
 def crop(frames: Tensor, resolution: int, how: Augmentation) -> Tensor:
-    """Frames [T, 3, S, S] changed by the drawn operations, cut and resized to [T, 3, R, R] uint8."""
+    """Frames [T, 3, S, S] (or features [T, E], which stay as they are) changed by the drawn operations, cut and resized to [T, 3, R, R] uint8."""
+    if frames.ndim == 2:  # features of frames: nothing to cut
+        return frames
     if how.operations is not None:
         frames = how.operations(frames)
     if how.crop_min >= 1:
@@ -272,4 +274,6 @@ class EvaluationClips:
         # Shuffled frames are the same in every evaluation.
         chosen = choose_frames(len(frames), self.max_frames, False, self.order, np.random.default_rng(index))
         clip = frames[torch.from_numpy(chosen)]
-        return pad_clip(resize(clip, self.resolution, self.resolution), self.max_frames)
+        if clip.ndim == 4:
+            clip = resize(clip, self.resolution, self.resolution)
+        return pad_clip(clip, self.max_frames)

@@ -15,6 +15,7 @@ from dataset.clips import Augmentation, ClipPairs, EvaluationClips, FrameOrder
 from dataset.corpus import Corpus, listed
 from dataset.rand_augment import RandAugment
 from dataset.retrieval_settings import RetrievalArguments
+from dataset.stored_frames import StoredFrames
 from utility.clip_text import ClipTokenizer
 from utility.distributed import Distributed
 
@@ -30,6 +31,7 @@ class RetrievalData:
         resolution: edge of the pictures that the backbone reads.
         output: folder of the run, for kept frames that several processes share.
         pixels: uint8 frames -> what the backbone reads.
+        weights: hash of the backbone, which stored features must be of; None where it is not known.
     """
 
     args: RetrievalArguments
@@ -38,17 +40,24 @@ class RetrievalData:
     output: Path
     dist: Distributed
     pixels: Callable[[Any], Any]
+    weights: str | None = None
 
     def __post_init__(self):
         self.tokenizer = ClipTokenizer()
 
-    def frames(self, split: str, slots: int) -> ClipFrames:
-        """Pictures of a split, from a cache that is as large as the flags allow.
+    def frames(self, split: str, slots: int) -> ClipFrames | StoredFrames:
+        """Pictures of a split, from a cache that is as large as the flags allow, or stored features.
 
         Raises:
             ValueError: no video of the split is there, or none can be read.
         """
         args, corpus = self.args, self.corpus
+        if args.video_features:
+            place = Path(args.video_features).expanduser()
+            stored = StoredFrames(place, corpus.name, corpus.ids(split), self.weights)
+            if stored.failed:
+                log.warning("%d videos have no features: %s", len(stored.failed), listed(stored.failed))
+            return stored
         paths = {name: corpus.videos[name] for name in corpus.ids(split) if corpus.videos[name] is not None}
         if not paths:
             raise ValueError(
@@ -102,6 +111,30 @@ class RetrievalData:
             {name: whole.captions[name][:1] for name in names}, {"train": names}, segments=whole.segments,
         )  # fmt: skip
         return RetrievalData(self.args, part, self.resolution, self.output, self.dist, self.pixels).clips("train")
+
+    def describe(self, trained_on: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+        """What the config of a checkpoint says about data and flags.
+
+        Args:
+            trained_on: see `dataset.seen_videos.also_trained_on`.
+            arguments: all flags, for `dataset.stored_settings`.
+        """
+        args = self.args
+        return {
+            "program": "retrieval",
+            "corpus": self.corpus.name,
+            "protocol": args.protocol,
+            "trained_on": trained_on,
+            "sampling": {
+                "rule": args.frame_sampling,
+                "rate": args.feature_framerate,
+                "frames": args.max_frames,
+                "slice_framepos": args.slice_framepos,
+            },
+            "preprocessing": {"crop": "centre square", "interpolation": "bicubic", "size": self.resolution},
+            "max_words": args.max_words,
+            "arguments": arguments,
+        }
 
     def _order(self, order: int) -> FrameOrder:
         return FrameOrder(self.args.frame_sampling == "segments", order, self.args.short_clips == "repeat")

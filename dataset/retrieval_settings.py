@@ -36,6 +36,9 @@ class RetrievalArguments:
         None, "annotation file, or the folder of all; default: known names in metadata/ of the data root", "--data_path"
     )
     videos_path: str | None = words(None, "folder of the videos; default videos/ of the data root", "--features_path")
+    video_features: str | None = flag(
+        None, "clip4clip: train header and texts on the feature theta2 of --backbone: its file, or the features' folder"
+    )
     train_csv: str | None = flag(None, "MSR-VTT: training list (column video_id) in place of the protocol's")
     val_csv: str | None = flag(None, "MSR-VTT: evaluation pairs (video_id, sentence) in place of the protocol's")
     protocol: str = flag("captioning", "which lists: captioning; for MSR-VTT also 7k and 9k, the retrieval lists")

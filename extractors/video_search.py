@@ -5,7 +5,9 @@ Shape letters: V videos, F feature rows of a video, T frames, E embedding width.
 
 from __future__ import annotations
 
+import json
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from dataset.corpus import find_videos, unique_ids, video_folder
 from pretrained.retrieval_runs import build_stored, open_run
 from utility.checkpoint import tensors_hash
 from utility.clip_text import ClipTokenizer
+from utility.contact_sheet import ranked_sheet
 from utility.feature_store import FeatureStore, FeatureWriter, feature_path
 from utility.images import to_clip
 from utility.video import VideoError
@@ -132,6 +135,22 @@ class VideoIndex:
         pixels = to_clip(frames.to(self.device), described["mean"], described["std"])
         features = self.model.encode_video(pixels, masks.to(self.device)).float().cpu()
         return list(zip(clips, features, masks, strict=True))
+
+
+def search_folder(find: Any, device: torch.device, batch_size: int) -> None:
+    """Ranks a folder of videos by a sentence, prints the best (JSON on standard output) and draws them.
+
+    Args:
+        find: has search, checkpoint, videos, top and sheet, the flags of these names.
+    """
+    index = VideoIndex(find.checkpoint, Path(find.videos), device, batch_size)
+    best = index.rank(find.search)[: find.top]
+    for place, (name, _, similarity) in enumerate(best, 1):
+        print(f"{place:3}  {similarity:.3f}  {name}", file=sys.stderr)
+    sheet = Path(find.sheet or "search.png")
+    ranked_sheet(find.search, best, sheet)
+    found = [{"video": name, "file": str(file), "similarity": similarity} for name, file, similarity in best]
+    print(json.dumps({"search": find.search, "videos": len(index.names), "best": found, "sheet": str(sheet)}))
 
 
 def _key(name: str, path: Path) -> str:

@@ -32,6 +32,7 @@ class Network:
         settings: what `build_method` was given, for checkpoints.
         mean, std: of its pictures.
         trained_on, corpus: as `pretrained.backbones.Backbone` has them: what came before.
+        weights: hash of the backbone that training starts from, None for a new or a continued one.
     """
 
     model: nn.Module
@@ -41,11 +42,13 @@ class Network:
     std: tuple[float, ...]
     trained_on: Any
     corpus: str | None
+    weights: str | None = None
 
     def describe(self, name: str) -> dict[str, Any]:
         """What a checkpoint's config says, so that `build_stored` and `load_backbone` can use it by itself."""
         backbone = describe(self.model.clip.config, name, self.mean, self.std)
-        return {"method": self.method, "method_settings": self.settings, "backbone": backbone}
+        header = {"name": self.model.header, "layers": self.settings["cross_num_hidden_layers"]}
+        return {"method": self.method, "method_settings": self.settings, "backbone": backbone, "header": header}
 
 
 def build_network(
@@ -63,7 +66,7 @@ def build_network(
     Raises:
         ValueError, FileNotFoundError: sizes of a tower that is not small, weights that do not fit or are not there.
     """
-    mean, std, trained_on, corpus = zoo.CLIP_MEAN, zoo.CLIP_STD, [], None
+    mean, std, trained_on, corpus, weights = zoo.CLIP_MEAN, zoo.CLIP_STD, [], None, None
     if stored is not None:
         described = stored.config["backbone"]
         mean, std = tuple(described["mean"]), tuple(described["std"])
@@ -80,7 +83,8 @@ def build_network(
         if method.pretrained_dir:
             zoo.FOLDER = Path(method.pretrained_dir).expanduser()
         backbone = load_backbone(method.backbone)
-        mean, std, trained_on, corpus = backbone.mean, backbone.std, backbone.trained_on, backbone.corpus
+        mean, std, weights = backbone.mean, backbone.std, backbone.hash
+        trained_on, corpus = backbone.trained_on, backbone.corpus
         clip = backbone.model if method.linear_patch == "2d" else with_3d_patches(backbone.model)
     model = build_method(method.method, clip, settings)
     model.word_weight = method.word_weight
@@ -88,15 +92,16 @@ def build_network(
         load_weights(model, open_run(init_model), partial=True)
     if stored is not None:
         load_weights(model, stored)
-    return Network(model, method.method, dict(settings), mean, std, trained_on, corpus)
+    return Network(model, method.method, dict(settings), mean, std, trained_on, corpus, weights)
 
 
-def choose_parameters(model: nn.Module, method: Any) -> tuple[list[str], list[str]]:
+def choose_parameters(model: nn.Module, method: Any, unread: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
     """Freezes what does not train; the lines of a table that says so, and warnings.
 
     Args:
         method: has the flags freeze_clip, freeze_substrings, keep_substrings, freeze_layer_num, freeze_token_embedding,
             temperature_new, and `temperature_frozen`.
+        unread: beginnings of names that this run does not compute with.
 
     Raises:
         ValueError: a substring to freeze that matches nothing, or nothing left to train.
@@ -114,7 +119,9 @@ def choose_parameters(model: nn.Module, method: Any) -> tuple[list[str], list[st
         frozenset(frozen),
     )  # fmt: skip
     sizes = {name: p.numel() for name, p in model.named_parameters()}
-    trained, warnings = choose_trainable(sizes, rules, model.is_new, model.is_computed)
+    trained, warnings = choose_trainable(
+        sizes, rules, model.is_new, lambda name: model.is_computed(name) and not name.startswith(unread)
+    )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
     return training_table(sizes, trained, model.is_new), warnings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,15 @@ class SplitReport:
 
     def _cross(self, texts: Encoded, videos: Encoded) -> np.ndarray:
         return cross_similarity(self.model, texts.text, videos.video, videos.mask, self.dist)
+
+
+def step_line(values: Mapping[str, Any]) -> str:
+    """The published trainers' progress line (reference section 4.5)."""
+    return (
+        f"Epoch: {values['epoch']} [{values['samples']} ({values['percent']:.1f}%)]\tSimLoss: {values['sim_loss']:.4f} "
+        f"\tData (t) {values['data_time']:.3f}\tBatch (t) {values['batch_time']:.3f}\tLR: {values['lr']:.1e}"
+        f"\tlogit_scale {values['scale']:.3f}"
+    )
 
 
 def write_scores(folder: Path, split: str, results: dict[str, Any]) -> None:

@@ -104,9 +104,9 @@ class CLIP4Clip(nn.Module):
                 pass: memory of one group, numbers of the whole batch. 0 encodes all at once.
 
         Shapes:
-            frames: [B, T, 3, R, R]; mask: [B, T]; returns [B, T, E]
+            frames: [B, T, 3, R, R], or features [B, T, E] that this tower has made; mask: [B, T]; returns [B, T, E]
         """
-        features = self._in_chunks(self._encode_frames, chunk, frames)
+        features = frames if frames.ndim == 3 else self._in_chunks(self._encode_frames, chunk, frames)
         return features if mask is None else features * mask[..., None].to(features.dtype)
 
     def _encode_frames(self, frames: Tensor) -> Tensor:
