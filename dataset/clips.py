@@ -92,7 +92,10 @@ def choose_frames(
 
 
 def crop(frames: Tensor, resolution: int, how: Augmentation) -> Tensor:
-    """Frames [T, 3, S, S] (or features [T, E], which stay as they are) changed by the drawn operations, cut and resized to [T, 3, R, R] uint8."""
+    """Frames [T, 3, S, S], changed by the drawn operations, cut and resized to [T, 3, R, R] uint8.
+
+    Features [T, E] stay as they are.
+    """
     if frames.ndim == 2:  # features of frames: nothing to cut
         return frames
     if how.operations is not None:

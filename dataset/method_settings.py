@@ -105,7 +105,7 @@ class MethodArguments:
     unified_transformer_layers: int | None = flag(None, "prompts: layers with prompts of their own; default all")
     temporal_prompt: Literal["group2-2", "DGL"] = flag("group2-2", "group2-2: STOP's two modules; DGL: neither")
     adapter: bool = words(True, "prompts: a side branch in every block (what STOP calls lora)", "--lora")
-    regions: int = flag(6, "prompts: selected cells per frame")
+    regions: int | None = flag(None, "prompts: selected cells per frame; default 6, at most half of the grid")
     pixel_prompt: bool = flag(True, "prompts: STOP's 3-D convolutions over pixels; 0: without")
     visual_output_type: Literal[
         "global_prompt0",

@@ -12,6 +12,7 @@ from torch import nn
 
 from model.backbone.clip import CLIP, CLIPConfig, small_config
 from model.retrieval.methods import build_method
+from model.retrieval.settings import MethodSettings
 from model.retrieval.tuning import freeze_layers, parameter_groups, with_3d_patches
 from pretrained import zoo
 from pretrained.backbones import describe, load_backbone
@@ -86,13 +87,16 @@ def build_network(
         mean, std, weights = backbone.mean, backbone.std, backbone.hash
         trained_on, corpus = backbone.trained_on, backbone.corpus
         clip = backbone.model if method.linear_patch == "2d" else with_3d_patches(backbone.model)
+    settings = dict(settings)
+    if settings.get("regions") is None:
+        settings["regions"] = min(MethodSettings.regions, max(1, clip.config.grid**2 // 2))
     model = build_method(method.method, clip, settings)
     model.word_weight = method.word_weight
     if init_model:
         load_weights(model, open_run(init_model), partial=True)
     if stored is not None:
         load_weights(model, stored)
-    return Network(model, method.method, dict(settings), mean, std, trained_on, corpus, weights)
+    return Network(model, method.method, settings, mean, std, trained_on, corpus, weights)
 
 
 def choose_parameters(model: nn.Module, method: Any, unread: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:

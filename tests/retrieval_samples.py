@@ -26,4 +26,4 @@ def train(capsys, argv):
     status = program.main(list(map(str, argv)))
     captured = capsys.readouterr()
     assert status == 0, captured.err
-    return json.loads(captured.out) if captured.out else None, captured.err
+    return json.loads(captured.out.splitlines()[-1]) if captured.out else None, captured.err

@@ -13,26 +13,11 @@ from pretrained.retrieval_runs import open_run
 from utility.check_run import main as check_run
 from utility.checkpoint import load_checkpoint, read_tensors
 
+FEW = ["--text_prompt_length", "2", "--local_each_frame_prompt_length", "2", "--global_visual_prompt_length", "2"]
 METHODS = {
-    "stop": [
-        "--text_prompt_length",
-        "2",
-        "--local_each_frame_prompt_length",
-        "2",
-        "--global_visual_prompt_length",
-        "2",
-    ],
+    "stop": FEW,
     "tempme": ["--tome_r", "0", "--merge_token_proportion", "10-10"],
-    "unified": [
-        "--text_prompt_length",
-        "2",
-        "--local_each_frame_prompt_length",
-        "2",
-        "--tome_r",
-        "0",
-        "--pixel_prompt",
-        "0",
-    ],
+    "unified": [*FEW, "--tome_r", "0", "--pixel_prompt", "0"],
 }
 
 
