@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from dataset.arguments import corpus_root, open_corpus
+from dataset.lmdb_videos import with_archive
 from dataset.method_settings import MethodArguments, with_defaults
 from dataset.minimotion import draw_if_absent
 from dataset.retrieval_settings import (
@@ -87,6 +88,12 @@ class Session:
         self.args, self.method = with_defaults(args, method)
         self.corpus = open_corpus(args.data(), **args.places())
         self.output = self.output_folder()
+        if self.args.lmdb_dataset and not args.dry_run:
+            # One process unpacks, the others find everything there.
+            for turn in (dist.is_main, not dist.is_main):
+                if turn:
+                    self.corpus = with_archive(self.corpus, Path(self.args.lmdb_dataset), self.output / "videos")
+                dist.barrier()
         if not args.dry_run:
             level = logging.DEBUG if args.debug else logging.INFO
             setup_logging(dist, self.output, level, LOG_FORMAT)

@@ -36,6 +36,9 @@ class RetrievalArguments:
         None, "annotation file, or the folder of all; default: known names in metadata/ of the data root", "--data_path"
     )
     videos_path: str | None = words(None, "folder of the videos; default videos/ of the data root", "--features_path")
+    lmdb_dataset: str | None = flag(
+        None, "LMDB archive (key: id, value: file) for videos that are not on disk; they are unpacked into --output_dir"
+    )
     video_features: str | None = flag(
         None, "clip4clip: train header and texts on the feature theta2 of --backbone: its file, or the features' folder"
     )
@@ -137,7 +140,7 @@ class RetrievalArguments:
     debug: bool = flag(False, "log more")
 
     def __post_init__(self):
-        for name in ("resume", "init_model", "captions", "videos_path"):
+        for name in ("resume", "init_model", "captions", "videos_path", "lmdb_dataset"):
             if getattr(self, name) in NO_FILE:
                 setattr(self, name, None)
         if self.gradient_accumulation_steps < 1:

@@ -2,16 +2,19 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from colour_clips import COLOURS, make_colour_corpus
 from launch import ROOT, launch
-from retrieval_samples import flags, train
+from retrieval_samples import TOWER, flags, train
 
 import train_unified_model as program
+from pretrained.backbones import load_backbone
 from pretrained.retrieval_runs import open_run
 from utility.check_run import main as check_run
 from utility.checkpoint import load_checkpoint, read_tensors
+from utility.feature_store import FeatureWriter
 
 FEW = ["--text_prompt_length", "2", "--local_each_frame_prompt_length", "2", "--global_visual_prompt_length", "2"]
 METHODS = {
@@ -251,3 +254,28 @@ def test_what_was_seen_is_kept_per_corpus(corpus, tmp_path, capsys):
     train(capsys, argv)
     seen = load_checkpoint(tmp_path / "second" / "best").config["trained_on"]
     assert set(seen) == {corpus.name, "others"} and len(seen[corpus.name]) == len(seen["others"]) == 2 * len(COLOURS)
+
+
+def test_header_and_texts_train_on_stored_features(runs, corpus, tmp_path, capsys, monkeypatch):
+    """No video is decoded, the vision tower stays, and features of another backbone are refused."""
+    run = runs("clip4clip")
+    backbone = load_backbone(run)
+    names = [path.stem for path in (corpus / "videos").iterdir()]
+    for weights in (backbone.hash, "other"):
+        settings = {"backbone": {"name": backbone.name, "hash": weights}}
+        with FeatureWriter(tmp_path / f"{weights}.hdf5", settings) as writer:
+            for name in names:
+                mask = np.array([1, 1, 0], np.uint8)
+                writer.write(name, {"frames": np.random.rand(3, 32).astype(np.float32), "slot_mask": mask})
+            writer.finish()
+    monkeypatch.setattr("dataset.clip_frames.decode_frames", None)
+    argv = flags(corpus, tmp_path / "run", "--sim_header", "seqLSTM", "--lr", "1e-2", "--coef_lr", "1")
+    start = argv.index("--backbone")
+    argv[start : start + len(TOWER)] = ["--backbone", str(run)]
+    results, _ = train(capsys, [*argv, "--video_features", tmp_path / f"{backbone.hash}.hdf5"])
+    assert results["videos"] == len(COLOURS)
+    new, old = load_checkpoint(tmp_path / "run" / "last").tensors, load_checkpoint(run / "best").tensors
+    assert torch.equal(new["clip.visual.proj"], old["clip.visual.proj"])
+    assert not torch.equal(new["clip.text_projection"], old["clip.text_projection"])
+    assert program.main([*argv, "--video_features", str(tmp_path / "other.hdf5")]) == 2
+    assert "was made with the backbone other" in capsys.readouterr().err
