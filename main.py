@@ -23,6 +23,12 @@ from utility.arguments import parse, resolved
 
 log = logging.getLogger(__name__)
 
+HELP = (
+    f"{__doc__.splitlines()[0]} Its siblings: train_unified_model.py trains, scores and searches by retrieval (with "
+    "--datatype, main.py hands its words to it); extractors/extract.py makes features of videos, "
+    "graphs/action_spatio_temporal_graph_feature_extractor.py graphs of features; scripts/demo.py runs them all."
+)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
@@ -30,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         import train_unified_model
 
         return train_unified_model.main(argv)
-    args, data = parse((CaptionerArguments, DataArguments), argv, prog="main.py", description=__doc__.split("\n")[0])
+    args, data = parse((CaptionerArguments, DataArguments), argv, prog="main.py", description=HELP)
 
     # Only now: torch takes seconds to import, and a misspelt flag should not wait for it.
     from utility.program import run_program
