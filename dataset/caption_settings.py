@@ -63,9 +63,7 @@ class CaptionerArguments:
     weight_decay: float = flag(5e-6, "of all weights but biases and norms")
     warmup: float = flag(0.1, "share of the steps in which the rate rises")
     clip_norm: float = flag(5.0, "largest norm of the whole gradient")
-    precision: Literal["auto", "fp32", "bf16", "amp"] = flag(
-        "auto", "arithmetic; auto: bf16 where the device multiplies it; amp: float16 on a GPU"
-    )
+    precision: Literal["auto", "fp32", "bf16"] = flag("auto", "arithmetic; auto: bf16 where the device multiplies it")
     patience: int = flag(0, "stop after so many epochs without a better score; 0: never")
     save_steps: int = flag(0, "optimiser steps between two checkpoints; 0: at epoch ends only")
     log_steps: int = flag(20, "optimiser steps between two progress lines")
