@@ -8,9 +8,8 @@ from dataset.rand_augment import OPERATIONS, RandAugment
 @pytest.fixture
 def frames():
     ramp = torch.arange(32, dtype=torch.uint8) * 8
-    picture = torch.stack(
-        [ramp.expand(32, 32), ramp[:, None].expand(32, 32), torch.full((32, 32), 90, dtype=torch.uint8)]
-    )
+    noise = torch.randint(256, (32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    picture = torch.stack([ramp.expand(32, 32), ramp[:, None].expand(32, 32), noise])
     return picture[None].repeat(4, 1, 1, 1).contiguous()
 
 
