@@ -39,9 +39,9 @@ class Sizes:
     """How much of everything; the full sizes fill ten minutes on two cores."""
 
     clips: int = 3000
-    backbone_epochs: int = 40
-    action_epochs: int = 11
-    captioner_epochs: int = 8
+    backbone_epochs: int = 36
+    action_epochs: int = 7
+    captioner_epochs: int = 6
     blind_epochs: int = 2
 
 
@@ -156,7 +156,7 @@ def train_everything(args: DemoArguments, sizes: Sizes, root: Path, work: Path, 
 
 
 def backbone_flags(short: bool) -> tuple[Any, ...]:
-    return ("--train_frames", 2, "--cache_frames", 8, "--cache_size", 96, "--batch_size", 32 if short else 96)
+    return ("--lr", 5e-4, "--train_frames", 2, "--cache_frames", 8, "--cache_size", 96, "--batch_size", 32 if short else 96)
 
 
 def build_graphs(run: Callable[..., None], data: Sequence[Any], features: str) -> None:
