@@ -54,8 +54,10 @@ def caption(args: CaptionerArguments, dry_run: bool = False) -> int:
         for path in expand(args.caption):
             print(f"would caption {path}", file=sys.stderr)
         return 0
-    places = (args.checkpoint, args.backbone, args.action_network, args.device)
-    captioner = FileCaptioner(*places, args.beam, args.max_words, args.length_penalty, args.search, args.compat)
+    places = {"backbone": args.backbone, "detector": args.detector, "action_network": args.action_network}
+    captioner = FileCaptioner(
+        args.checkpoint, places, args.device, args.beam, args.max_words, args.length_penalty, args.search, args.compat
+    )
     return caption_files(captioner, args.caption, args.json, Path(args.output_dir) if args.output_dir else None)
 
 
@@ -230,7 +232,9 @@ class Session:
             "captioner": model.config.to_dict(),
             "max_words": self.max_words,
             "features": self.files.describe(),
-            "weights": self.files.weights(backbone=self.args.backbone, action_network=self.args.action_network),
+            "weights": self.files.weights(
+                backbone=self.args.backbone, detector=self.args.detector, action_network=self.args.action_network
+            ),
             "arguments": resolved(self.args, self.data),
         }
 

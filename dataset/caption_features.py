@@ -71,16 +71,25 @@ class CaptionFeatures:
         settings = self.graphs.settings
         hashes = {
             kind: settings.get(part, {}).get(kind, {}).get("hash")
-            for kind, part in (("backbone", "nodes"), ("action_network", "actions"))
+            for kind, part in (("backbone", "nodes"), ("detector", "nodes"), ("action_network", "actions"))
         }
         if "rel" in self.stores:
             hashes["knowledge_graph"] = self.stores["rel"].settings.get("graph")
         return overlap_notes(self.graphs.path.parent, corpus, hashes)
 
     def weights(self, **given: str | None) -> dict[str, str]:
-        """Where backbone and action network are (see `utility.places`): as given, else as the features note it."""
+        """Where the networks are (see `utility.places`): as given, else as the features note it.
+
+        Args:
+            given: places by kind: backbone, detector, action_network.
+        """
         places = {kind: portable(place) for kind, place in given.items() if place}
-        for kind, feature in {"backbone": self.node_feature, "action_network": "actions"}.items():
+        sources = {
+            "backbone": (self.node_feature, "theta2"),
+            "detector": ("OBased" if "objects" in self.stores else self.node_feature,),
+            "action_network": ("actions",),
+        }
+        for kind, feature in ((kind, feature) for kind, features in sources.items() for feature in features):
             try:
                 store = FeatureStore(find_feature(self.folder, self.corpus, feature))
             except FileNotFoundError:

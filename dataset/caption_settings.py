@@ -44,6 +44,7 @@ class CaptionerArguments:
     json: bool = flag(False, "with --caption: print JSON and nothing else")
     checkpoint: str | None = flag(None, "checkpoint folder; default: the best of --output_dir")
     backbone: str | None = flag(None, "where the backbone of the features is, if the checkpoint cannot know")
+    detector: str | None = flag(None, "where the object detector of the features is, likewise")
     action_network: str | None = flag(None, "where the action network of the features is, likewise")
     output_dir: str | None = flag(None, "folder of checkpoints, captions and scores; default results/MODEL_NAME")
     resume: bool = flag(False, "continue from output_dir/last if it is there")

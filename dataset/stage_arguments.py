@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from dataset.arguments import DataArguments
 from utility.feature_layout import glob_escape, settings_hash
@@ -15,6 +16,8 @@ NODE_FEATURES = {"grid": "GBased", "object": "OBased"}
 @dataclass
 class StageArguments(DataArguments):
     """Which videos, which nodes of which backbone, where to compute, and what to do with what is there already."""
+
+    KINDS: ClassVar[tuple[str, ...]] = tuple(NODE_FEATURES)
 
     nodes: str = field(default="grid", metadata={"help": "kind of nodes: grid or object"})
     backbone: str | None = field(
@@ -31,8 +34,8 @@ class StageArguments(DataArguments):
     strict: bool = field(default=False, metadata={"help": "end with an error if any video failed or is missing"})
 
     def __post_init__(self):
-        if self.nodes not in NODE_FEATURES:
-            raise ValueError(f"--nodes is {self.nodes!r}; it must be {' or '.join(NODE_FEATURES)}")
+        if self.nodes not in self.KINDS:
+            raise ValueError(f"--nodes is {self.nodes!r}; it must be {' or '.join(self.KINDS)}")
 
     @property
     def node_feature(self) -> str:

@@ -17,8 +17,15 @@ from utility.images import clip_frames, grid_tiles, to_clip
 from utility.video import VideoError
 
 
+def encode_pictures(backbone: Any, pictures: Tensor, device: torch.device, half: bool) -> Tensor:
+    """Class token, final norm and projection, not normalised to length 1: uint8 [u, 3, R, R] -> float32 [u, D]."""
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=half):
+        pixels = to_clip(pictures.to(device, non_blocking=True), backbone.mean, backbone.std)
+        return backbone.model.encode_image(pixels).float()
+
+
 class ClipExtractor(Extractor):
-    """Pictures through `encode_image`: class token, final norm and projection, not normalised to length 1.
+    """Pictures through `encode_pictures`.
 
     Args:
         backbone: a `pretrained.backbones.Backbone`.
@@ -48,9 +55,7 @@ class ClipExtractor(Extractor):
 
     def extract(self, units: Tensor) -> Tensor:
         """uint8 [u, 3, R, R] -> float32 [u, D] on the CPU."""
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            pixels = to_clip(units.to(self.device, non_blocking=True), self.backbone.mean, self.backbone.std)
-            return self.backbone.model.encode_image(pixels).float().cpu()
+        return encode_pictures(self.backbone, units, self.device, self.half).cpu()
 
 
 class GridNodes(ClipExtractor):

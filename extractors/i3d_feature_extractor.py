@@ -12,13 +12,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from extractors.arguments import ActionArguments, ExtractionArguments
+from extractors.arguments import ActionArguments, ActionStageArguments
 from utility.arguments import parse
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
-    args, weights = parse((ExtractionArguments, ActionArguments), argv, description="Action features (I3D).")
+    args, weights = parse((ActionStageArguments, ActionArguments), argv, description="Action features (I3D).")
 
     # Only now: torch takes seconds to import, and --help or a misspelt flag should not wait for it.
     from extractors.action_features import ActionVectors

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,19 +13,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset.captioning import GRAPH_ARRAYS
+from dataset.captioning import GRAPH_ARRAYS, padded_rows
 from dataset.corpus import find_videos
 from extractors.action_features import ActionVectors
 from extractors.base import Extractor, Sampling, extract_file
 from extractors.clip_features import GridNodes
 from extractors.file_relations import ROW_ARRAYS, FileRelations
+from extractors.object_features import ObjectNodes
 from graphs.captions import decoder
-from graphs.parts import graph_part, spatial_part, temporal_part
+from graphs.parts import graph_part, object_rows, spatial_part, temporal_part
 from model.captioner import Captioner, CaptionerConfig
 from pretrained.backbones import load_backbone
+from pretrained.detectors import load_detector
 from pretrained.i3d_weights import load_i3d
 from utility.caption_evaluation import write_json
-from utility.checkpoint import load_checkpoint, load_tensors
+from utility.checkpoint import Checkpoint, load_checkpoint, load_tensors
 from utility.distributed import choose_device
 from utility.feature_layout import flatten
 from utility.places import located
@@ -33,6 +35,8 @@ from utility.precision import recorded_precision
 from utility.video import VideoError
 from utility.vocabulary import Vocabulary
 
+# What the captioner's network reads, where it was trained on it.
+BATCH_ARRAYS = (*GRAPH_ARRAYS, "objects", "object_mask", *ROW_ARRAYS)
 # What may differ between the features of the training and those made here: it moves rounding, or describes a corpus.
 FREE_SETTINGS = ("precision", "backbone_trained_on_test_ids")
 
@@ -58,7 +62,7 @@ class FileCaptioner:
 
     Args:
         checkpoint: folder of the captioner.
-        backbone, action_network: where they are now; by default as the checkpoint says.
+        places: where networks are now, by kind (backbone, detector, action_network); else as the checkpoint says.
         beam, max_words, length_penalty, search: as in `graphs.captions.decoder`; max_words as in training by default.
         compat: published behaviours of the network, in place of those of the training.
 
@@ -70,8 +74,7 @@ class FileCaptioner:
     def __init__(
         self,
         checkpoint: Path | str,
-        backbone: str | None = None,
-        action_network: str | None = None,
+        places: Mapping[str, str | None] | None = None,
         device: str = "auto",
         beam: int = 5,
         max_words: int | None = None,
@@ -85,22 +88,21 @@ class FileCaptioner:
             raise ValueError(f"{checkpoint} is not a checkpoint of a captioner")
         self.config = stored.config
         config = CaptionerConfig.from_dict(stored.config["captioner"] | ({"compat": tuple(compat)} if compat else {}))
-        if config.mode not in ("grid", "grid-rel"):
-            raise ValueError(
-                f"{checkpoint} is a {stored.config['model_name']} captioner: beside the graph it reads features that a "
-                "single file does not have. Extract them for the folder and use --do_eval"
-            )
         self.vocabulary = Vocabulary.from_list(stored.vocabulary)
-        settings = stored.config["features"]["settings"]
-        self.sampling = Sampling(**_sampling(settings["nodes"]))
-        self.extractors = self._extractors(settings, stored.config.get("weights", {}), backbone, action_network)
-        self.relations = None
-        if config.mode == "grid-rel":
-            self.relations = FileRelations(stored, self.extractors[0].backbone, self.device)
-        self._check_settings(settings)
-        model = Captioner(config).to(self.device)
-        load_tensors(model, stored.tensors, str(checkpoint))
-        self._decode = decoder(model.eval(), beam, max_words or stored.config["max_words"], length_penalty, search)
+        features = stored.config["features"]
+        self._settings = {part: features["settings"][part] for part in ("nodes", "actions")}
+        if "objects" in features.get("others", {}):
+            self._settings["objects"] = features["others"]["objects"]["nodes"]
+        self.sampling = Sampling(**_sampling(self._settings["nodes"]))
+        self._networks: dict[tuple[str, str], Any] = {}
+        self._places = {kind: place for kind, place in (places or {}).items() if place}
+        self._noted = stored.config.get("weights", {})
+        self.extractors = {part: self._extractor(settings) for part, settings in self._settings.items()}
+        self.relations = None if config.mode == "grid" else self._file_relations(stored)
+        self._check_settings()
+        self.model = Captioner(config).to(self.device).eval()
+        load_tensors(self.model, stored.tensors, str(checkpoint))
+        self._decode = decoder(self.model, beam, max_words or stored.config["max_words"], length_penalty, search)
 
     def caption(self, path: Path | str) -> FileCaption:
         """The caption of a video file, or why it has none."""
@@ -110,63 +112,72 @@ class FileCaptioner:
         except VideoError as error:
             return FileCaption(str(path), None, time.perf_counter() - start, error.stage, error.cause)
         batch = {}
-        for name in (*GRAPH_ARRAYS, *(() if self.relations is None else ROW_ARRAYS)):
+        for name in (name for name in BATCH_ARRAYS if name in arrays):
             value = torch.from_numpy(np.ascontiguousarray(arrays[name]))[None].to(self.device)
             batch[name] = value if value.dtype == torch.bool else value.float()
         (words,) = self._decode(batch)
         return FileCaption(str(path), self.vocabulary.decode(words), time.perf_counter() - start)
 
     def arrays(self, path: Path | str) -> dict[str, np.ndarray]:
-        """What the captioner reads of a file: its compact action graph, and relation rows where it was trained on them.
+        """What the captioner reads of a file: its compact action graph, and object and relation rows where it was
+        trained on them, rounded as the feature files round them.
 
         Raises:
             VideoError: the video cannot be read or sampled.
         """
-        frames = [] if self.relations is None else [self.relations.frames]
-        features = extract_file(path, [*self.extractors, *frames], self.sampling)
-        nodes, actions = (_as_stored(features[extractor.feature]) for extractor in self.extractors)
-        graph = graph_part(nodes, spatial_part(nodes, actions), temporal_part(nodes, self.device))
-        return graph if self.relations is None else graph | self.relations.arrays(features["theta2"])
+        extractors = [*self.extractors.values(), *([] if self.relations is None else [self.relations.frames])]
+        found = extract_file(path, extractors, self.sampling)
+        features = {part: _as_stored(found[extractor.feature]) for part, extractor in self.extractors.items()}
+        nodes = features["nodes"]
+        arrays = graph_part(nodes, spatial_part(nodes, features["actions"]), temporal_part(nodes, self.device))
+        if "objects" in features:
+            rows = _as_stored(object_rows(features["objects"]))["objects"]
+            arrays["objects"], arrays["object_mask"] = padded_rows(rows)
+        return arrays if self.relations is None else arrays | self.relations.arrays(found["theta2"])
 
-    def _extractors(
-        self, settings: dict[str, Any], weights: dict[str, Any], backbone: str | None, action_network: str | None
-    ) -> list[Extractor]:
-        nodes, actions = settings["nodes"], settings["actions"]
-        if nodes.get("stage") != "grid_nodes":
+    def _file_relations(self, stored: Checkpoint) -> FileRelations:
+        """Relations through the backbone of the nodes; where nodes have none, through that of the training."""
+        backbone = getattr(self.extractors["nodes"], "backbone", None)
+        made = stored.config["features"].get("others", {}).get("rel", {})
+        if backbone is None and "theta2" in made:
+            backbone = self._network("backbone", load_backbone, made["theta2"])
+        return FileRelations(stored, backbone, self.device)
+
+    def _extractor(self, settings: dict[str, Any]) -> Extractor:
+        """What makes the features that these settings describe."""
+        stage = settings.get("stage")
+        if stage not in ("actions", "grid_nodes", "object_nodes"):
             raise ValueError(
-                f"The captioner was trained on {nodes.get('stage')}, which cannot be made from a single file; it needs "
-                "grid nodes (GBased)"
+                f"The captioner was trained on {stage or 'imported features'}, which cannot be made from a single "
+                "file; it needs grid nodes (GBased) or object nodes (OBased)"
             )
-        clip = self._load("backbone", load_backbone, backbone, weights, nodes["backbone"])
-        network = self._load("action_network", load_i3d, action_network, weights, actions["action_network"])
-        return [
-            GridNodes(
-                clip,
-                self.device,
-                recorded_precision(nodes["precision"], self.device),
-                patch=nodes["patch"],
-                overlap=nodes["overlap"],
-            ),
-            ActionVectors(
-                network,
-                self.device,
-                recorded_precision(actions["precision"], self.device),
-                statistics="clip" if actions["i3d_bn"] == "clip_statistics" else "running",
-            ),
-        ]
+        precision = recorded_precision(settings["precision"], self.device)
+        if stage == "actions":
+            statistics = "clip" if settings["i3d_bn"] == "clip_statistics" else "running"
+            network = self._network("action_network", load_i3d, settings)
+            return ActionVectors(network, self.device, precision, statistics=statistics)
+        if stage == "grid_nodes":
+            tiles = {"patch": settings["patch"], "overlap": settings["overlap"]}
+            return GridNodes(self._network("backbone", load_backbone, settings), self.device, precision, **tiles)
+        seen = settings["preprocessing"]
+        kept = (seen["size"], settings["max_objects"], settings["min_score"])
+        detector = self._network("detector", lambda spec, device: load_detector(spec, device, *kept), settings)
+        backbone = self._network("backbone", load_backbone, settings) if "backbone" in settings else None
+        return ObjectNodes(detector, backbone, self.device, precision, square_crop=seen["square_crop"])
 
-    def _load(
-        self,
-        kind: str,
-        load: Callable[[str, torch.device], Any],
-        given: str | None,
-        recorded: dict[str, str],
-        trained: dict[str, str],
+    def _network(
+        self, kind: str, load: Callable[[str, torch.device], Any], settings: Mapping[str, Mapping[str, str]]
     ) -> Any:
-        """The network of the flag, else of the path that the training noted, else of its name, if it is the same."""
-        noted = located(recorded[kind]) if kind in recorded else trained["name"]
+        """The network of the user's place, else of the place noted at training, else of its name, if it is the same.
+
+        Features that look through the same network share it.
+        """
+        trained = settings[kind]
+        if (kind, trained["hash"]) in self._networks:
+            return self._networks[kind, trained["hash"]]
+        noted = located(self._noted[kind]) if kind in self._noted else trained["name"]
         try:
-            network = load(given or noted, self.device)
+            network = load(self._places.get(kind, noted), self.device)
         except FileNotFoundError as error:
             raise FileNotFoundError(
                 f"{error}. The captioner needs the {kind} {trained['name']} ({trained['hash']}): give it with "
@@ -177,10 +188,11 @@ class FileCaptioner:
                 f"The captioner was trained with the {kind} {trained['name']} ({trained['hash']}), this is "
                 f"{network.name} ({network.hash}). Give the right one with --{kind} PATH"
             )
+        self._networks[kind, trained["hash"]] = network
         return network
 
-    def _check_settings(self, settings: dict[str, Any]) -> None:
-        made = list(zip(self.extractors, ("nodes", "actions"), (settings["nodes"], settings["actions"]), strict=True))
+    def _check_settings(self) -> None:
+        made = [(extractor, part, self._settings[part]) for part, extractor in self.extractors.items()]
         if self.relations is not None:
             made.append((self.relations.frames, "whole frames", self.relations.settings))
         for extractor, part, trained in made:
@@ -198,7 +210,7 @@ def _sampling(nodes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_stored(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    half = ("nodes", "actions")
+    half = ("nodes", "actions", "scores", "objects")
     return {name: value.astype(np.float16) if name in half else value for name, value in arrays.items()}
 
 

@@ -93,6 +93,27 @@ def graph_part(nodes: Arrays, spatial: Arrays, temporal: Arrays) -> dict[str, np
     }
 
 
+def object_rows(nodes: Arrays) -> dict[str, np.ndarray]:
+    """The objects of a video as one list, for the captioner's object path: {"objects": [n, 4 + D]}.
+
+    A row is the box (left, top, right, bottom as shares of the frame), then the features; rows come slot by slot, in a
+    slot by descending score. A video without objects has no row.
+
+    Raises:
+        PartMismatch: nodes without boxes.
+    """
+    if "boxes" not in nodes:
+        raise PartMismatch("these nodes have no boxes, so they are no objects; extract object nodes")
+    mask = node_mask(nodes)
+    rows = [np.asarray(nodes[name])[mask].astype(np.float32) for name in ("boxes", "nodes")]
+    return {"objects": np.concatenate(rows, axis=1)}
+
+
+def object_rows_settings(nodes: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of object rows, from those of their nodes."""
+    return {"stage": "object_rows", "columns": "box, features", "nodes": dict(nodes)}
+
+
 def spatial_settings(nodes: Mapping[str, Any], actions: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of a spatial part, from those of its sources.
 

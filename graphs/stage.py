@@ -28,7 +28,7 @@ class Stage:
     Attributes:
         name: for manifest and messages.
         sources: features that it reads, as suffixes of the node feature ("" = nodes) or plain names.
-        target: suffix of the feature that it writes.
+        target: the feature that it writes, likewise.
         settings: settings of the sources, in their order -> settings of the target.
         compute: arrays of the sources, in their order, and the device -> arrays of the target.
     """
@@ -41,7 +41,15 @@ class Stage:
 
     def features(self, node_feature: str) -> list[str]:
         """Names of the source features for this kind of nodes."""
-        return [node_feature + name if not name or name.startswith("_") else name for name in self.sources]
+        return [_full_name(node_feature, name) for name in self.sources]
+
+    def target_feature(self, node_feature: str) -> str:
+        """Name of the feature that it writes for this kind of nodes."""
+        return _full_name(node_feature, self.target)
+
+
+def _full_name(node_feature: str, name: str) -> str:
+    return node_feature + name if not name or name.startswith("_") else name
 
 
 def run_program(stage: Stage, args: StageArguments) -> int:
@@ -75,7 +83,7 @@ def run_stage(stage: Stage, args: StageArguments, dist: Distributed) -> int:
     """Runs a stage over the videos that the flags name; returns the exit status."""
     corpus = open_corpus(args)
     folder = features_dir(args, corpus, tag_of(args))
-    feature = args.node_feature + stage.target
+    feature = stage.target_feature(args.node_feature)
     target = feature_path(folder, corpus.name, feature)
     sources = {
         name: FeatureStore(find_feature(folder, corpus.name, name)) for name in stage.features(args.node_feature)

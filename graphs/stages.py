@@ -3,6 +3,8 @@
 from graphs.parts import (
     graph_part,
     graph_settings,
+    object_rows,
+    object_rows_settings,
     spatial_part,
     spatial_settings,
     temporal_part,
@@ -30,6 +32,13 @@ ACTION_GRAPH = Stage(
     target="_graph",
     settings=graph_settings,
     compute=lambda nodes, spatial, temporal, device: graph_part(nodes, spatial, temporal),
+)
+OBJECT_ROWS = Stage(
+    name="object_rows",
+    sources=("",),
+    target="OFeat",
+    settings=object_rows_settings,
+    compute=lambda nodes, device: object_rows(nodes),
 )
 # In the order in which they build on one another.
 GRAPH_STAGES = (SPATIAL, TEMPORAL, ACTION_GRAPH)

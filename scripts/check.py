@@ -28,7 +28,6 @@ OPTIONAL = (
     ("torch_scatter", "make extensions", "torch_geometric takes its scatter kernels; results are the same"),
     ("torch_sparse", "make extensions", "torch_geometric takes its sparse kernels; results are the same"),
     ("wandb", "pip install wandb", "curves on Weights & Biases, once WANDB_API_KEY is set"),
-    ("onnxruntime", "pip install onnxruntime", "object detectors in ONNX files, not used by this version"),
     ("HanTa", "pip install HanTa", "triples from captions, not used by this version"),
     ("lemminflect", "pip install lemminflect", "triples from captions, not used by this version"),
 )

@@ -20,6 +20,8 @@ ARROWS = {
     "main": {"utility", "model", "dataset", "pretrained", "graphs", "extractors", *PROGRAMS},
     "train_unified_model": {"utility", "model", "dataset", "pretrained", "graphs", "extractors", *PROGRAMS},
 }
+# A program beside the functions that it draws with: it calls the extractors, and nothing of its package imports it.
+PROGRAM_FILES = {"graphs/draw.py": {"extractors"}, "graphs/first_look.py": {"extractors"}}
 OURS = set(ARROWS) | {"tests"}
 
 
@@ -59,6 +61,7 @@ def test_arrows(package):
         f"{file.relative_to(ROOT)}:{line} imports {name}"
         for file in files
         for line, name in forbidden(file.read_text(encoding="utf-8"), package)
+        if name not in PROGRAM_FILES.get(str(file.relative_to(ROOT)), ())
     }
     assert not wrong
 

@@ -19,6 +19,7 @@ PROGRAMS = sorted(
 )
 STAGE_PROGRAMS = [
     *("extractors/extract.py", "extractors/grid_node_theta_1_feature_extractor.py"),
+    "extractors/object_node_theta_1_feature_extractor.py",
     *("extractors/clip4clip_theta_2_feature_extractor.py", "extractors/i3d_feature_extractor.py"),
     *("graphs/grid_based_spatial_action_graph.py", "graphs/object_based_spatial_action_graph.py"),
     *("graphs/temporal_similarity_graph.py", "graphs/action_spatio_temporal_graph_feature_extractor.py"),

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 NOT_EXTRACTED = "no program of this version"
-IMPORTED = f"{NOT_EXTRACTED}; graphs/transform_graph_to_geometric.py --nodes object --import FILE reads published ones"
 # Which program makes a feature.
 STAGES = {
     "GBased": "extractors/grid_node_theta_1_feature_extractor.py",
-    "OBased": IMPORTED,
-    "OFeat": NOT_EXTRACTED,
+    "OBased": "extractors/object_node_theta_1_feature_extractor.py",
+    "OFeat": "extractors/object_node_theta_1_feature_extractor.py",
     "theta2": "extractors/clip4clip_theta_2_feature_extractor.py",
     "actions": "extractors/i3d_feature_extractor.py",
     "GBased_spatial": "graphs/grid_based_spatial_action_graph.py",

@@ -1,4 +1,4 @@
-"""Pictures for CLIP and I3D: squares, grid tiles, resizing, normalisation.
+"""Pictures for CLIP, I3D and detectors: squares, grid tiles, resizing, normalisation.
 
 Everything works on uint8 RGB tensors [..., 3, H, W], many frames at a time, and becomes float last: an antialiased
 resize of 8-bit values agrees with Pillow's, which the published features were made with, to one level; one of floats
@@ -114,6 +114,19 @@ def grid_tiles(frames: Tensor, size: int, patch: int = 3, overlap: float = 0.5) 
 def clip_frames(frames: Tensor, size: int) -> Tensor:
     """Whole frames for CLIP: centred square, bicubic resize. [..., 3, H, W] -> [..., 3, size, size] uint8."""
     return resize_short(centre_square(frames), size)
+
+
+def letterbox(frame: Tensor, size: int) -> Tensor:
+    """A frame whose longer edge fills a square, in its upper left part, and a fourth plane that says where it is.
+
+    Shapes: [3, H, W] uint8 -> [4, size, size] uint8; the fourth plane is 255 on the picture, 0 beside it
+    """
+    longer = max(frame.shape[-2:])
+    height, width = (max(1, round(size * edge / longer)) for edge in frame.shape[-2:])
+    square = frame.new_zeros(4, size, size)
+    square[:3, :height, :width] = resize(frame, height, width, "bilinear")
+    square[3, :height, :width] = 255
+    return square
 
 
 def i3d_frames(frames: Tensor, resize: int = 256, size: int = 224) -> Tensor:

@@ -17,6 +17,12 @@ def previous_slot(x: Tensor) -> Tensor:
     return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)
 
 
+def incoming(mask: Tensor) -> Tensor:
+    """Edges that reach a node, from its slot and from the one before: [B, S, P] bool -> [B, S, P, 2P] bool."""
+    source = torch.cat([mask, previous_slot(mask)], dim=-1)
+    return mask[..., None] & source[..., None, :]
+
+
 class SlotTransformerConv(TransformerConv):
     """TransformerConv with a second, dense forward for graphs of slots.
 
@@ -43,32 +49,44 @@ class SlotTransformerConv(TransformerConv):
         """
         B, S, P, _ = x_BSPD.shape
         H, c, r = self.heads, self.out_channels, link_BSPPr.shape[-1]
-        q_BSHPc = self.lin_query(x_BSPD).view(B, S, P, H, c).transpose(2, 3)
-        k_BSPHc = self.lin_key(x_BSPD).view(B, S, P, H, c)
         v_BSPHc = self.lin_value(x_BSPD).view(B, S, P, H, c)
         edge_BS1Hc = self.lin_edge(action_BSA).view(B, S, 1, H, c)
-        k_BSHJc = torch.cat([k_BSPHc + edge_BS1Hc, previous_slot(k_BSPHc)], dim=2).transpose(2, 3)
         v_BSHJc = torch.cat([v_BSPHc + edge_BS1Hc, previous_slot(v_BSPHc)], dim=2).transpose(2, 3)
 
-        # W_e is linear and link edges live in its first r columns: multiply queries and weights with these, not edges.
-        link_weight_Hcr = self.lin_edge.weight[:, :r].view(H, c, r)
-        link_query_BSHPr = torch.einsum("bshqc,hcr->bshqr", q_BSHPc, link_weight_Hcr)
-        link_score_BSHPP = torch.einsum("bshqr,bspqr->bshqp", link_query_BSHPr, link_BSPPr)
-        score_BSHPJ = (q_BSHPc @ k_BSHJc.transpose(-1, -2) + F.pad(link_score_BSHPP, (P, 0))) / math.sqrt(c)
-
-        source_BSJ = torch.cat([mask_BSP, previous_slot(mask_BSP)], dim=-1)
-        present_BS1PJ = (mask_BSP[..., None] & source_BSJ[..., None, :]).unsqueeze(2)
-        score_BSHPJ = score_BSHPJ.masked_fill(~present_BS1PJ, torch.finfo(score_BSHPJ.dtype).min)
-        alpha_BSHPJ = score_BSHPJ.softmax(dim=-1) * present_BS1PJ
+        alpha_BSHPJ = self.attention(x_BSPD, edge_BS1Hc, link_BSPPr, mask_BSP)
         if isinstance(self.aggr_module, MeanAggregation):
-            alpha_BSHPJ = alpha_BSHPJ / present_BS1PJ.sum(dim=-1, keepdim=True).clamp(min=1)
+            alpha_BSHPJ = alpha_BSHPJ / incoming(mask_BSP).unsqueeze(2).sum(dim=-1, keepdim=True).clamp(min=1)
 
         link_sum_BSHPr = torch.einsum("bshqp,bspqr->bshqr", alpha_BSHPJ[..., P:], link_BSPPr)
         message_BSHPc = alpha_BSHPJ.to(v_BSHJc.dtype) @ v_BSHJc
-        message_BSHPc = message_BSHPc + torch.einsum("bshqr,hcr->bshqc", link_sum_BSHPr, link_weight_Hcr)
+        message_BSHPc = message_BSHPc + torch.einsum("bshqr,hcr->bshqc", link_sum_BSHPr, self._link_weight(r))
         message_BSPHc = message_BSHPc.transpose(2, 3)
         message = message_BSPHc.flatten(3) if self.concat else message_BSPHc.mean(dim=3)
         return self._join(message, self.lin_skip(x_BSPD))
+
+    def attention(self, x_BSPD: Tensor, edge_BS1Hc: Tensor, link_BSPPr: Tensor, mask_BSP: Tensor) -> Tensor:
+        """Attention of each node over the nodes of its slot and of the one before, [B, S, H, P, 2P].
+
+        Args:
+            edge_BS1Hc: projected edge vectors of the slots.
+            link_BSPPr, mask_BSP: as for `slots`.
+        """
+        B, S, P, _ = x_BSPD.shape
+        H, c, r = self.heads, self.out_channels, link_BSPPr.shape[-1]
+        q_BSHPc = self.lin_query(x_BSPD).view(B, S, P, H, c).transpose(2, 3)
+        k_BSPHc = self.lin_key(x_BSPD).view(B, S, P, H, c)
+        k_BSHJc = torch.cat([k_BSPHc + edge_BS1Hc, previous_slot(k_BSPHc)], dim=2).transpose(2, 3)
+
+        # W_e is linear and link edges live in its first r columns: multiply queries and weights with these, not edges.
+        link_query_BSHPr = torch.einsum("bshqc,hcr->bshqr", q_BSHPc, self._link_weight(r))
+        link_score_BSHPP = torch.einsum("bshqr,bspqr->bshqp", link_query_BSHPr, link_BSPPr)
+        score_BSHPJ = (q_BSHPc @ k_BSHJc.transpose(-1, -2) + F.pad(link_score_BSHPP, (P, 0))) / math.sqrt(c)
+        present_BS1PJ = incoming(mask_BSP).unsqueeze(2)
+        score_BSHPJ = score_BSHPJ.masked_fill(~present_BS1PJ, torch.finfo(score_BSHPJ.dtype).min)
+        return score_BSHPJ.softmax(dim=-1) * present_BS1PJ
+
+    def _link_weight(self, r: int) -> Tensor:
+        return self.lin_edge.weight[:, :r].view(self.heads, self.out_channels, r)
 
     def _join(self, message: Tensor, root: Tensor) -> Tensor:
         if self.lin_beta is None:
@@ -120,17 +138,31 @@ class TransC(nn.Module):
             setattr(self, f"conv{number}", conv)
 
     def forward(self, nodes: Tensor, actions: Tensor, temporal: Tensor, mask: Tensor) -> Tensor:
+        actions, link = self._edges(actions, temporal)
+        x = self.lp(nodes)
+        for conv in (self.conv1, self.conv2, self.conv3):
+            x = self._residual(x, conv.slots(x, actions, link, mask))
+        return x
+
+    def attention(self, nodes: Tensor, actions: Tensor, temporal: Tensor, mask: Tensor) -> Tensor:
+        """What every layer attends to, averaged over heads, to look at: [B, 3, S, P, 2P] (own slot, slot before)."""
+        actions, link = self._edges(actions, temporal)
+        x, seen = self.lp(nodes), []
+        for conv in (self.conv1, self.conv2, self.conv3):
+            edge = conv.lin_edge(actions).unflatten(-1, (1, conv.heads, conv.out_channels))
+            seen.append(conv.attention(x, edge, link, mask).mean(dim=2))
+            x = self._residual(x, conv.slots(x, actions, link, mask))
+        return torch.stack(seen, dim=1)
+
+    def _edges(self, actions: Tensor, temporal: Tensor) -> tuple[Tensor, Tensor]:
+        """Edge vectors of the slots, and those from the slot before, zeros in the first."""
         if self.lp_edge_attr is None:
             link = temporal.unsqueeze(-1)
         else:
             actions = self.lp_edge_attr(actions).relu()
             link = (temporal.unsqueeze(-1) * self.lp_edge_attr.weight[:, 0] + self.lp_edge_attr.bias).relu()
-        first = link.new_zeros(len(nodes), 1, *link.shape[2:])
-        link = torch.cat([first, link], dim=1)
-        x = self.lp(nodes)
-        for conv in (self.conv1, self.conv2, self.conv3):
-            x = self._residual(x, conv.slots(x, actions, link, mask))
-        return x
+        first = link.new_zeros(len(link), 1, *link.shape[2:])
+        return actions, torch.cat([first, link], dim=1)
 
     def forward_edges(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
         if self.lp_edge_attr is not None:

@@ -68,6 +68,12 @@ class GraphEncoder(nn.Module):
         edge_index, edge_attr = expand_edges(actions, temporal, mask, self.pad_edges, self.root_offset)
         return self.transc.forward_edges(nodes.flatten(0, 2), edge_index, edge_attr).unflatten(0, nodes.shape[:3])
 
+    def attention(self, nodes: Tensor, actions: Tensor, temporal: Tensor, mask: Tensor) -> Tensor:
+        """What the graph network attends to, [B, 3 layers, S, P, 2P]; see `TransC.attention`."""
+        if self.node_position is not None:
+            nodes = nodes + self.node_position
+        return self.transc.attention(nodes, actions, temporal, mask)
+
     def forward(self, nodes: Tensor, actions: Tensor, temporal: Tensor, slot_mask: Tensor, node_mask: Tensor) -> Tensor:
         mask = torch.logical_and(node_mask, slot_mask[..., None])
         x = self.graph(nodes, actions, temporal, mask)

@@ -88,7 +88,8 @@ def test_the_checkpoint_alone_is_enough(films, tmp_path):
     """Without knowledge graph and features, which stay with the corpus."""
     for part in ("run/best", "clip", "i3d"):
         shutil.copytree(films / part, tmp_path / part)
-    captioner = FileCaptioner(tmp_path / "run/best", str(tmp_path / "clip"), str(tmp_path / "i3d"), "cpu")
+    places = {"backbone": str(tmp_path / "clip"), "action_network": str(tmp_path / "i3d")}
+    captioner = FileCaptioner(tmp_path / "run/best", places, "cpu")
     assert captioner.relations.table.texts
     assert captioner.caption(films / "videos/b-0.mp4").caption is not None
 

@@ -59,7 +59,7 @@ def test_absent_options_say_why_and_fail_nothing(broken, capsys):
     broken["torch_sparse"] = OSError("undefined symbol: _ZN5torch3jit")
     broken["wandb"] = ModuleNotFoundError("No module named 'click'", name="click")
     lines = found(check.optional_packages)
-    assert set(lines) == {"torch_scatter", "torch_sparse", "wandb", "onnxruntime", "HanTa", "lemminflect"}
+    assert set(lines) == {"torch_scatter", "torch_sparse", "wandb", "HanTa", "lemminflect"}
     assert str(lines["torch_scatter"]).startswith("- torch_scatter            not installed (make extensions): ")
     assert "does not work: undefined symbol: _ZN5torch3jit (make extensions)" in lines["torch_sparse"].text
     assert "No module named 'click'" in lines["wandb"].text

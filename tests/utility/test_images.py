@@ -14,6 +14,7 @@ from utility.images import (
     grid_boxes,
     grid_tiles,
     i3d_frames,
+    letterbox,
     resize_short,
     to_clip,
     to_i3d,
@@ -104,3 +105,14 @@ def test_normalisation():
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(("height", "width"), [(30, 60), (90, 20), (40, 40), (1, 300)])
+def test_letterbox_keeps_proportions_and_says_where_the_picture_is(height, width):
+    frame = blocky_frames(1, height, width)[0].clamp(min=1)
+    square = letterbox(frame, 48)
+    inside = square[3] > 0
+    rows, columns = int(inside[:, 0].sum()), int(inside[0].sum())
+    assert max(rows, columns) == 48 and rows == max(1, round(48 * height / max(height, width)))
+    assert inside[:rows, :columns].all() and inside.sum() == rows * columns
+    assert not square[:3, ~inside].any() and square[:3, inside].all()

@@ -125,3 +125,22 @@ def test_pooling_leaves_out_absent_nodes():
     mask = torch.tensor([[[True, False], [False, False]]])
     assert pool_nodes(x, mask).flatten().tolist() == [1.0, 6.0]
     assert pool_nodes(x, None).flatten().tolist() == [2.0, 6.0]
+
+
+def test_attention_is_what_torch_geometric_attends_to():
+    """A weight for every edge, averaged over heads; nodes that are absent are attended to by none."""
+    torch.manual_seed(0)
+    network = TransC(6, 8, 5, heads=2).double()
+    nodes, actions = torch.randn(1, 3, 2, 6).double(), torch.rand(1, 3, 5).double()
+    temporal, mask = torch.rand(1, 2, 2, 2).double(), torch.tensor([[[True, True], [True, False], [True, True]]])
+    seen = network.attention(nodes, actions, temporal, mask)
+    assert seen.shape == (1, 3, 3, 2, 4)
+    edges, attributes = expand_edges(actions, temporal, mask)
+    _, (edges, weights) = network.conv1(
+        network.lp(nodes).flatten(0, 2), edges, attributes, return_attention_weights=True
+    )
+    expected = torch.zeros(3, 2, 4).double()
+    for (source, target), weight in zip(edges.T.tolist(), weights.mean(dim=1), strict=True):
+        ahead = target // 2 - source // 2
+        expected[target // 2, target % 2, 2 * ahead + source % 2] = weight
+    torch.testing.assert_close(seen[0, 0], expected)
