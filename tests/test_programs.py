@@ -24,6 +24,7 @@ STAGE_PROGRAMS = [
     *("graphs/grid_based_spatial_action_graph.py", "graphs/object_based_spatial_action_graph.py"),
     *("graphs/temporal_similarity_graph.py", "graphs/action_spatio_temporal_graph_feature_extractor.py"),
     *("graphs/transform_graph_to_geometric.py", "graphs/transform-graph-to-geometric.py"),
+    "graphs/knowledge/relations.py",
 ]
 SHARED = ["dataset", "data_root", "split", "nodes", "backbone", "features", "device", "resume", "limit", "dry_run"]
 

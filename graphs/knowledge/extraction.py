@@ -57,7 +57,8 @@ class HantaExtractor:
 
     def extract(self, caption: str) -> list[Triple]:
         """Triples of a caption in the order of their verbs, each once."""
-        found = clauses(chunks(repair(self._tagger.tag(caption))), self._tagger.noun)
+        tagger = self._tagger
+        found = clauses(chunks(repair(tagger.tag(caption), tagger.verb_share)), tagger.noun)
         triples = {}
         for subject, verb, preposition, tail in found:
             relation = f"{verb} {preposition}" if self._with_preposition and preposition else verb

@@ -6,7 +6,7 @@ some meat"). Grammar decides: agreement, what stands around a word, and a dictio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from graphs.knowledge.chunks import (
@@ -30,12 +30,17 @@ PRONOUN_WORDS = word_set(
 # Participles that have become prepositions.
 PREPOSITION_WORDS = frozenset({"including", "regarding", "concerning", "during", "according"})
 ADVERB_WORDS = frozenset({"upside", "together", "somewhere"})
+OFTEN_A_VERB = 0.1  # "talks" is one in ten of its uses in newspapers, "games" never
 # "by singing" is a verb; "in swimming pools" is not.
 BEFORE_GERUNDS = frozenset({"by", "without", "while", "after", "before", "about"})
 
 
-def repair(tokens: Sequence[Token]) -> list[Token]:
-    """The tokens with verbs that the tagger took for something else."""
+def repair(tokens: Sequence[Token], verb_share: Callable[[str], float]) -> list[Token]:
+    """The tokens with verbs that the tagger took for something else.
+
+    Args:
+        verb_share: how often a word in -s is a verb, 0 to 1.
+    """
     tokens = [_closed_class(token) for token in tokens]
     for i, (word, tag) in enumerate(tokens):
         before, after = tag_at(tokens, i - 1), tag_at(tokens, i + 1)
@@ -60,11 +65,11 @@ def repair(tokens: Sequence[Token]) -> list[Token]:
     gerunds = {i for i in range(1, len(tokens)) if tokens[i - 1].word in BEFORE_GERUNDS and tokens[i].tag == "VVG"}
     verbs = {i for i, (_, tag) in enumerate(tokens) if tag.startswith("V")} - gerunds
     if not any(tokens[i].tag.startswith("VV") for i in verbs):
-        _find_finite(tokens)
+        _find_finite(tokens, verb_share)
     else:
         for start, end in _clauses(tokens):
             if verbs.isdisjoint(range(start, end)):
-                _find_finite(tokens, start, end)
+                _find_finite(tokens, verb_share, start, end)
     return tokens
 
 
@@ -93,26 +98,35 @@ def _clauses(tokens: Sequence[Token]) -> list[tuple[int, int]]:
     return [(a + 1, b) for a, b in pairwise(edges) if b > a + 1]
 
 
-def _find_finite(tokens: list[Token], start: int = 0, end: int | None = None) -> None:
+def _find_finite(
+    tokens: list[Token], verb_share: Callable[[str], float], start: int = 0, end: int | None = None
+) -> None:
     """In a clause without a verb: the first noun behind a noun that can be its verb and agrees with it."""
     end = len(tokens) if end is None else end
     for i in range(start + 1, end):
         word, tag = tokens[i]
         before, after = tokens[i - 1].tag, tag_at(tokens, i + 1) if i + 1 < end else ""
-        if tag not in NOUNS or before not in NOUNS or not can_be_verb(word):
+        coloured = before == "AJ0" and tag_at(tokens, i - 2) == "PRP"  # "a man in black talks about"
+        if tag not in NOUNS or not can_be_verb(word) or not (before in NOUNS or coloured):
             continue
         goes_on = after in DETERMINERS | PREPOSITIONS | PRONOUNS | {"AV0"}
         goes_on = goes_on or (after in NOUNS | {"AJ0"} and tokens[start].tag in DETERMINERS)
         plural = before in {"NN0", "NN2"} or "CJC" in (tag_at(tokens, i - 2), tag_at(tokens, i - 3))
         agrees = (tag == "NN2" and before != "NN2") or (tag == "NN1" and plural)
-        behind_preposition = _behind_preposition(tokens, start, i - 1)
-        if agrees and (goes_on or not after) and after != "PRF" and not behind_preposition:
+        group = _group_start(tokens, start, i - 1)
+        if tag_at(tokens, group - 1) in PREPOSITIONS and group > start:
+            # "a man in a red shirt talks": the noun before the preposition must agree, the word be often a verb
+            heads = [token.tag for token in tokens[start : group - 1] if token.tag in NOUNS]
+            owned = tokens[group - 1].tag == "PRF"
+            agrees = tag == "NN2" and heads[:1] == ["NN1"] and not owned and verb_share(word) >= OFTEN_A_VERB
+            goes_on = after in DETERMINERS | PREPOSITIONS
+        if agrees and (goes_on or not after) and after != "PRF":
             tokens[i] = Token(word, "VVZ" if tag == "NN2" else "VVB")
             return
 
 
-def _behind_preposition(tokens: Sequence[Token], start: int, i: int) -> bool:
-    """Whether the noun group that ends at word i is that of a preposition, with no noun before."""
-    while i >= start and tokens[i].tag in NOUNS | DETERMINERS | {"AJ0", "AJC", "AJS", "POS"}:
+def _group_start(tokens: Sequence[Token], start: int, i: int) -> int:
+    """Where the noun group that ends at word i starts."""
+    while i >= start and tokens[i].tag in NOUNS | DETERMINERS | ADJECTIVES | {"POS"}:
         i -= 1
-    return i >= start and tokens[i].tag in PREPOSITIONS
+    return i + 1

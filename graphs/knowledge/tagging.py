@@ -39,6 +39,7 @@ class Tagger:
         # Words outside the model are analysed letter by letter: once is enough.
         self._hanta.analyze_forward = cache(self._hanta.analyze_forward)
         self.noun = cache(self._noun)
+        self.verb_share = cache(self._verb_share)
 
     def tag(self, caption: str) -> list[Token]:
         """Tokens of a caption, in its order."""
@@ -58,8 +59,16 @@ class Tagger:
         return max(lemmas, key=self._share_of_noun)
 
     def _share_of_noun(self, word: str) -> float:
+        return self._shares(word).get("NN1", 0.0)
+
+    def _verb_share(self, word: str) -> float:
+        """How often the tagger's corpus has this word as the third person of a verb."""
+        return self._shares(word).get("VVZ", 0.0)
+
+    def _shares(self, word: str) -> dict[str, float]:
         scores = {tag: math.exp(score) for tag, score in self._hanta.tag_word(word, cutoff=30)}
-        return scores.get("NN1", 0.0) / sum(scores.values())
+        total = sum(scores.values())
+        return {tag: score / total for tag, score in scores.items()}
 
 
 @cache

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from typing import TYPE_CHECKING
 
 from dataset.arguments import open_corpus
@@ -12,6 +11,7 @@ from dataset.corpus import Corpus
 from dataset.knowledge_arguments import TRIPLES, KnowledgeArguments, knowledge_dir
 from graphs.knowledge.extraction import evaluate, load_extractor, read_labelled
 from graphs.knowledge.triple_files import caption_settings, extract_corpus, read_triples
+from utility.program import run_program
 
 if TYPE_CHECKING:
     from graphs.knowledge.triples import TripleArguments
@@ -22,29 +22,24 @@ log = logging.getLogger(__name__)
 def run_triples(args: TripleArguments) -> int:
     """
     Returns:
-        Exit status: 0; 2 for what the user must change; 130 after Ctrl-C.
+        Exit status, as `utility.program.run_program`.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        if args.evaluate:
-            result = evaluate(
-                load_extractor(args.extractor, args.relation_style), read_labelled(args.evaluate), args.relation_style
-            )
-            for mistake in result.pop("mistakes"):
-                log.info("%s", json.dumps(mistake))
-            print(json.dumps(result, indent=1))
-            return 0
-        if args.say:
-            for triple in load_extractor(args.extractor, args.relation_style).extract(args.say):
-                print("\t".join(triple))
-            return 0
+    return run_program(lambda dist: _run(args) if dist.is_main else 0, "cpu")
+
+
+def _run(args: TripleArguments) -> int:
+    if not args.evaluate and not args.say:
         return extract(args)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("stopped; what is stored stays, the same command continues", file=sys.stderr)
-        return 130
+    extractor = load_extractor(args.extractor, args.relation_style)
+    if args.say:
+        for triple in extractor.extract(args.say):
+            print("\t".join(triple))
+        return 0
+    result = evaluate(extractor, read_labelled(args.evaluate), args.relation_style)
+    for mistake in result.pop("mistakes"):
+        log.info("%s", json.dumps(mistake))
+    print(json.dumps(result, indent=1))
+    return 0
 
 
 def training_captions(args: KnowledgeArguments) -> tuple[Corpus, dict[str, list[str]]]:

@@ -8,9 +8,10 @@ import torch
 from knowledge_examples import PEOPLE, TRIPLES, save_captions, small_graph
 from launch import ENVIRONMENT, ROOT
 
+from dataset.mini_motion import scripts
 from graphs.knowledge.cleaning import accepted, count, known_word, normalise
 from graphs.knowledge.dataset import KnowledgeGraphDataset
-from graphs.knowledge.extraction import Triple
+from graphs.knowledge.extraction import HantaExtractor, Triple
 from graphs.knowledge.graph import main
 from graphs.knowledge.knowledge_graph import SPLITS, KnowledgeGraph, build, draw_splits
 from graphs.knowledge.openke import FILES, read_openke, write_openke
@@ -64,6 +65,18 @@ def test_every_field_keeps_its_name():
     graph = small_graph()
     assert set(PEOPLE) < set(graph.entities) and graph.relations == ["play", "ride"]
     assert {graph.texts(i) for i in range(len(graph))} == set(TRIPLES)
+
+
+def test_drawn_clips_have_relations_enough():
+    """The captions of MiniMotion name their relations, so that +rel has something to tell."""
+    extractor = HantaExtractor()
+    verbs = {"follows": {"follow", "run"}, "passes behind": {"pass", "go"}, "meets": {"meet", "bump"}}
+    stated = dict.fromkeys(verbs, 0)
+    clips = [clip for clip in scripts(120, 0) if clip.relation]
+    for clip in clips:
+        triples = [triple for caption in clip.captions for triple in extractor.extract(caption)]
+        stated[clip.relation] += any(triple.relation in verbs[clip.relation] for triple in triples)
+    assert sum(stated.values()) >= 0.95 * len(clips) and all(stated.values())
 
 
 def test_splits_are_disjoint_tenths_and_leave_nothing_unseen_in_training():
