@@ -56,8 +56,12 @@ def repair(tokens: Sequence[Token], verb_share: Callable[[str], float]) -> list[
         elif tag == "NN2" and before == "CJC" and after in DETERMINERS | PREPOSITIONS and can_be_verb(word):
             if any(token.tag == "VVZ" for token in tokens[:i]):  # "wears a shirt and talks about"
                 tokens[i] = Token(word, "VVZ")
+        elif word == "other":
+            continue  # "each other" is nobody
         elif tag == "AJ0" and after not in NOUNS and never_adjective(word):
             tokens[i] = Token(word, "NN1")
+        elif tag in {"VVB", "VVI"} and _behind_article(tokens, i):
+            tokens[i] = Token(word, "NN1")  # "a back flip"
         elif tag in ADJECTIVES and before in DETERMINERS and (after[:1] == "V" or after in {"", "PRP", "PUN"}):
             tokens[i] = Token(word, "NN1")  # "a gamer is": what stands between article and verb is a noun
         elif tag in {"AJ0", "VVD", "NN1"} and word.endswith("ed") and can_be_verb(word) and _follows_be(tokens, i):
@@ -91,6 +95,14 @@ def _follows_be(tokens: Sequence[Token], i: int) -> bool:
     return i >= 0 and (tokens[i].tag in BE or (tokens[i].word == "'s" and tokens[i].tag == "VBZ"))
 
 
+def _behind_article(tokens: Sequence[Token], i: int) -> bool:
+    """Whether an article precedes word i, with at most one word in between; of a noun, only if a verb came before."""
+    last, second = tag_at(tokens, i - 1), tag_at(tokens, i - 2)
+    after_verb = any(token.tag.startswith("V") for token in tokens[: max(i - 2, 0)])
+    between = ADJECTIVES | {"AV0", "AVP"} | ({"NN1"} if after_verb else set())
+    return last == "AT0" or (last in between and second == "AT0")
+
+
 def _clauses(tokens: Sequence[Token]) -> list[tuple[int, int]]:
     """Stretches between words that join clauses."""
     cuts = [i for i, (word, tag) in enumerate(tokens) if tag in {"CJS", "PUN", "AVQ"} or word in ("and", "but", "then")]
@@ -110,7 +122,8 @@ def _find_finite(
         if tag not in NOUNS or not can_be_verb(word) or not (before in NOUNS or coloured):
             continue
         goes_on = after in DETERMINERS | PREPOSITIONS | PRONOUNS | {"AV0"}
-        goes_on = goes_on or (after in NOUNS | {"AJ0"} and tokens[start].tag in DETERMINERS)
+        if after in NOUNS | {"AJ0"} and tokens[start].tag in DETERMINERS:  # "a chef chops onions", no "star wars game"
+            goes_on = after in {"NN2", "AJ0"} or verb_share(word) >= OFTEN_A_VERB
         plural = before in {"NN0", "NN2"} or "CJC" in (tag_at(tokens, i - 2), tag_at(tokens, i - 3))
         agrees = (tag == "NN2" and before != "NN2") or (tag == "NN1" and plural)
         group = _group_start(tokens, start, i - 1)
