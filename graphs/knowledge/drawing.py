@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -89,6 +89,8 @@ def nearest_entities(vectors: Tensor, graph: KnowledgeGraph, entity: str, count:
 def draw_neighbourhood(graph: KnowledgeGraph, entity: str, most: int = 12) -> Figure:
     """An entity in the middle, around it what it does and what is done to it; lines as wide as often stated."""
     found = neighbours(graph, entity, most)
+    # What an entity does to its like ("square follow square") leads to another of that name.
+    found = [replace(one, name=f"another {entity}") if one.name == entity else one for one in found]
     names = list(dict.fromkeys(one.name for one in found))
     figure = Figure(figsize=(8.2, 6.2), facecolor=PAPER)
     axes = _empty(figure.add_axes((0.01, 0.01, 0.98, 0.92)))
@@ -99,8 +101,8 @@ def draw_neighbourhood(graph: KnowledgeGraph, entity: str, most: int = 12) -> Fi
     for name, place in places.items():
         own = [one for one in found if one.name == name]
         for i, one in enumerate(own):
-            bend = 0.0 if len(own) == 1 else 0.22 * (i - (len(own) - 1) / 2)
-            _arrow(axes, place, one, bend, THINNEST + (WIDEST - THINNEST) * math.log1p(one.support) / largest)
+            aside = i - (len(own) - 1) / 2
+            _arrow(axes, place, one, aside, THINNEST + (WIDEST - THINNEST) * math.log1p(one.support) / largest)
     for name, place in {entity: (0.0, 0.0), **places}.items():
         _label(axes, place, name, bold=name == entity)
     axes.set_title(
@@ -114,10 +116,10 @@ def _around(i: int, count: int) -> tuple[float, float]:
     return 1.22 * math.cos(angle), 0.98 * math.sin(angle)
 
 
-def _arrow(axes: Axes, place: tuple[float, float], one: Neighbour, bend: float, width: float) -> None:
+def _arrow(axes: Axes, place: tuple[float, float], one: Neighbour, aside: float, width: float) -> None:
     color = OUT if one.outward else INTO
     start, end = ((0.0, 0.0), place) if one.outward else (place, (0.0, 0.0))
-    bend = bend if one.outward else -bend
+    bend = 0.24 * aside if one.outward else -0.24 * aside
     axes.annotate(
         "",
         xy=end,
@@ -127,9 +129,11 @@ def _arrow(axes: Axes, place: tuple[float, float], one: Neighbour, bend: float, 
             "connectionstyle": f"arc3,rad={bend}",
         },
     )  # fmt: skip
-    # The middle of the bent line: half of the bend, at a right angle to it.
+    # On the bent line, which is a parabola, and not at the height of the labels beside it.
     dx, dy = end[0] - start[0], end[1] - start[1]
-    middle = (0.56 * place[0] + 0.5 * bend * dy, 0.56 * place[1] - 0.5 * bend * dx)
+    way = 0.56 + 0.12 * aside
+    out = 2 * way * (1 - way) * bend
+    middle = (way * place[0] + out * dy, way * place[1] - out * dx)
     text = f"{one.relation} {one.support}"
     box = {"boxstyle": "round,pad=0.15", "fc": PAPER, "ec": "none"}
     axes.text(*middle, text, color=color, fontsize=9, style="italic", ha="center", va="center", bbox=box, zorder=3)
@@ -183,6 +187,7 @@ def draw_choice(choices: Sequence[Choice], frames: np.ndarray | None = None, sho
     axes.invert_yaxis()
     axes.axvline(0, color=GREY, lw=0.8)
     axes.tick_params(axis="x", labelsize=9, colors=INK)
+    axes.tick_params(axis="y", length=0)
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     legend = {"similarity": "video and text", "both_ends": "both ends chosen", "kge": "embedding"}

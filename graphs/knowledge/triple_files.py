@@ -84,7 +84,7 @@ def extract_corpus(
     _check_part(part, settings)
     records = RecordLog(part, to_json(settings).encode())
     try:
-        done = {key.decode() for key, _, _ in read_records(part)}
+        done = {key.decode("utf-8", "surrogatepass") for key, _, _ in read_records(part)}
         if len(done) > 1:
             log.info("%d of %d videos are done already", len(done) - 1, len(captions))
         todo = {name: texts for name, texts in captions.items() if name not in done}

@@ -5,6 +5,7 @@ import pytest
 import torch
 from knowledge_examples import small_graph
 
+from graphs.knowledge.cleaning import count
 from graphs.knowledge.drawing import (
     Neighbour,
     draw_choice,
@@ -13,7 +14,10 @@ from graphs.knowledge.drawing import (
     nearest_entities,
     neighbours,
 )
+from graphs.knowledge.extraction import Triple
+from graphs.knowledge.knowledge_graph import build
 from graphs.knowledge.relation_rows import Choice
+from graphs.knowledge.triple_files import VideoTriples
 
 
 def texts(figure):
@@ -52,6 +56,11 @@ def test_neighbourhood_names_every_triple_and_its_support():
         assert one.name in shown and f"{one.relation} {one.support}" in shown
     assert pixels(figure).std() > 5
     assert len(texts(draw_neighbourhood(graph, "man", most=2))) == 2 + 2 + 1 + 2  # arrows, relations, names
+
+
+def test_what_an_entity_does_to_its_like_leads_to_another():
+    graph = build(count([VideoTriples("v", 2, [Triple("dog", "chase", "dog")] * 2)], lambda word: True))
+    assert {"dog", "another dog", "chase 2"} <= set(texts(draw_neighbourhood(graph, "dog")))
 
 
 CHOICES = [
