@@ -220,10 +220,9 @@ def draw_map(vectors: Tensor, graph: KnowledgeGraph, labelled: int = 40) -> Figu
     axes.margins(0.1)
     axes.scatter(*plane.T, s=sizes.numpy(), c=colors, alpha=0.75, linewidths=0)
     order = torch.argsort(graph.entity_support, descending=True, stable=True)[:labelled].tolist()
-    for i, offset in _free_places(plane[order], axes).items():
-        axes.annotate(
-            graph.entities[order[i]], plane[order[i]], xytext=offset, textcoords="offset points", fontsize=9, color=INK
-        )
+    names = [graph.entities[i] for i in order]
+    for i, offset in _free_places(plane[order], names).items():
+        axes.annotate(names[i], plane[order[i]], xytext=offset, textcoords="offset points", fontsize=9, color=INK)
     axes.set_title(
         f"entities by their embeddings, first two directions ({share:.0%} of the variance)", color=INK, fontsize=11
     )
@@ -240,17 +239,18 @@ def _plane(vectors: Tensor) -> tuple[np.ndarray, float]:
     return points.numpy(), float((s[:2] ** 2).sum() / (s**2).sum().clamp(min=1e-12))
 
 
-def _free_places(points: np.ndarray, axes: Axes) -> dict[int, tuple[float, float]]:
+def _free_places(points: np.ndarray, names: Sequence[str]) -> dict[int, tuple[float, float]]:
     """Where labels fit beside their points, in points of print; the first ones have the choice, some find no place."""
     low, high = points.min(0), points.max(0)
     scale = np.array([480.0, 330.0]) / np.maximum(high - low, 1e-9)
-    taken: list[tuple[float, float]] = []
+    taken: list[tuple[float, float, float]] = []  # left, right, bottom
     found = {}
     for i, point in enumerate((points - low) * scale):
-        for offset in ((5, 4), (5, -11), (-30, 4), (-30, -11), (5, 13), (5, -20)):
-            place = point + offset
-            if all(abs(place[0] - x) > 42 or abs(place[1] - y) > 10 for x, y in taken):
-                taken.append(tuple(place))
+        width = 5.2 * len(names[i])
+        for offset in ((5, 4), (5, -11), (-5 - width, 4), (-5 - width, -11), (5, 13), (5, -20)):
+            left, bottom = point + offset
+            if all(left > right or left + width < start or abs(bottom - y) > 10 for start, right, y in taken):
+                taken.append((left, left + width, bottom))
                 found[i] = offset
                 break
     return found
