@@ -156,7 +156,8 @@ def train_everything(args: DemoArguments, sizes: Sizes, root: Path, work: Path, 
 
 
 def backbone_flags(short: bool) -> tuple[Any, ...]:
-    return ("--lr", 5e-4, "--train_frames", 2, "--cache_frames", 8, "--cache_size", 96, "--batch_size", 32 if short else 96)
+    batch_size = 32 if short else 96
+    return ("--lr", 5e-4, "--train_frames", 2, "--cache_frames", 8, "--cache_size", 96, "--batch_size", batch_size)
 
 
 def build_graphs(run: Callable[..., None], data: Sequence[Any], features: str) -> None:
