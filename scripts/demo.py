@@ -41,7 +41,7 @@ class Sizes:
     clips: int = 3000
     backbone_epochs: int = 36
     action_epochs: int = 7
-    captioner_epochs: int = 6
+    captioner_epochs: int = 7
     blind_epochs: int = 2
 
 
