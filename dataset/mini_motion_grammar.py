@@ -126,7 +126,13 @@ _PATTERNS = {
 }
 
 
-def named_values(caption: str, kind: str) -> set[str]:
-    """Values of class `kind` ("color", "shape" or "action") that a caption names, by whole phrases."""
+def mentions(caption: str, kind: str) -> list[str]:
+    """Values of class `kind` ("color", "shape" or "action") in the order in which a caption names them."""
     text = " ".join(caption.lower().split())
-    return {value for value, pattern in _PATTERNS[kind].items() if pattern.search(text)}
+    found = [(match.start(), value) for value, pattern in _PATTERNS[kind].items() for match in pattern.finditer(text)]
+    return [value for _, value in sorted(found)]
+
+
+def named_values(caption: str, kind: str) -> set[str]:
+    """Values of class `kind` that a caption names, by whole phrases."""
+    return set(mentions(caption, kind))

@@ -16,13 +16,15 @@ from utility.video import VideoError
 
 
 def contact_sheet(videos: Sequence[dict[str, Any]], folder: Path, path: Path, rows: int = 8, columns: int = 2) -> None:
-    """Writes a sheet of `rows` x `columns` clips, spread evenly over `videos`.
+    """Writes a sheet of `rows` x `columns` clips, drawn from `videos`, the same ones every time.
 
     Args:
         videos: dictionaries with id, caption (generated), references; a caption that is word for word one of the
             references is green. Where `correct` is given, it decides.
     """
-    chosen = [videos[k] for k in np.linspace(0, len(videos) - 1, min(rows * columns, len(videos))).astype(int)]
+    # Drawn, since steps of equal length fall in with whatever repeats itself in a list.
+    order = np.random.default_rng(0).permutation(len(videos))[: rows * columns]
+    chosen = [videos[k] for k in sorted(order)]
     files = find_videos(folder)
     width, height = FRAMES * TILE + GAP, TILE + TEXT + GAP
     sheet = Image.new("RGB", (columns * width + GAP, -(-len(chosen) // columns) * height + GAP), COLORS["paper"])

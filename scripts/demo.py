@@ -248,10 +248,17 @@ def accuracies(predictions: dict[str, Any]) -> dict[str, float]:
 
 
 def is_correct(video: dict[str, Any]) -> bool:
-    """Whether the caption names the colours and shapes that are there, the action of one object, and nothing else."""
-    kinds = ("color", "shape", "action") if len(video["objects"]) == 1 else ("color", "shape")
-    return all(
-        grammar.named_values(video["caption"], kind) == {thing[kind] for thing in video["objects"]} for kind in kinds
+    """Whether the caption gives every object its colour and shape, one object its action, and nothing else.
+
+    In every sentence of the grammar the first colour belongs to the first shape, the second to the second.
+    """
+    said = [grammar.mentions(video["caption"], kind) for kind in ("color", "shape")]
+    if len(said[0]) != len(said[1]):
+        return False
+    there = sorted((thing["color"], thing["shape"]) for thing in video["objects"])
+    actions = {thing["action"] for thing in video["objects"]}
+    return sorted(zip(*said, strict=True)) == there and (
+        len(there) > 1 or grammar.named_values(video["caption"], "action") == actions
     )
 
 

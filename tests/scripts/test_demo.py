@@ -32,7 +32,10 @@ def test_a_caption_that_names_two_values_is_wrong_and_two_objects_do_not_count()
     assert counts == {
         "color_accuracy": 0.5, "shape_accuracy": 1.0, "action_accuracy": 1.0, "one_object_videos": 2, "unseen_videos": 1
     }  # fmt: skip
-    assert [is_correct(video) for video in videos] == [True, False, True]
+    assert [is_correct(video) for video in videos] == [True, False, False]
+    assert is_correct(clip("a blue square meets a red ring", ring, ("blue", "square", "rises")))
+    assert is_correct(clip("the ring is crimson and it moves up", ring))
+    assert not is_correct(clip("a red ring is falling", ring))
 
 
 def test_the_sheet_shows_every_clip_and_names_what_cannot_be_read(tmp_path):
