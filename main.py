@@ -19,6 +19,7 @@ from typing import Any
 
 from dataset.arguments import DataArguments, features_dir, for_corpus, open_corpus
 from dataset.caption_settings import FEATURES, CaptionerArguments, parse_model_name, with_defaults
+from dataset.corpus import SPLITS
 from utility.arguments import parse, resolved
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         import train_unified_model
 
         return train_unified_model.main(argv)
-    args, data = parse((CaptionerArguments, DataArguments), argv, prog="main.py", description=HELP)
+    types = (CaptionerArguments, DataArguments)
+    args, data = parse(types, argv, prog="main.py", description=HELP, sections=["published"])
 
     # Only now: torch takes seconds to import, and a misspelt flag should not wait for it.
     from utility.program import run_program
@@ -66,22 +68,24 @@ class Session:
 
     def __init__(self, args: CaptionerArguments, data: DataArguments, dist: Any):
         from dataset.caption_features import CaptionFeatures
+        from pretrained.captioners import load_captioner
         from utility.caption_tokens import choose_tokenizer
-        from utility.checkpoint import load_checkpoint
         from utility.logs import setup_logging
 
         choose_tokenizer(args.tokenizer)  # a missing Java should not show after the training
         self.dist = dist
         self.stored = None
+        self.absent: dict[str, int] = {}  # videos without features, by split
         if not args.do_train:
-            folder = args.checkpoint or Path(args.output_dir or f"results/{args.model_name}") / "best"
-            self.stored = load_checkpoint(folder, training=False)
+            place = args.checkpoint or Path(args.output_dir or f"results/{args.model_name}") / "best"
+            self.stored = load_captioner(place)
             args = replace(args, model_name=args.model_name or self.stored.config["model_name"])
+            if args.model_name is None:
+                raise ValueError(f"{place} does not say what it captions: give --model_name CORPUS_FEATURES too")
         corpus_name, self.features_name = parse_model_name(args.model_name)
         if not args.do_train and FEATURES[self.features_name] != self.stored.config["captioner"]["mode"]:
-            raise ValueError(
-                f"The checkpoint is a {self.stored.config['model_name']} captioner, --model_name is {args.model_name}"
-            )
+            kind = self.stored.config["model_name"] or self.stored.config["captioner"]["mode"]
+            raise ValueError(f"The checkpoint is a {kind} captioner, --model_name is {args.model_name}")
         self.split = data.split or "test"
         self.data = for_corpus(replace(data, split=None), corpus_name)
         self.corpus = open_corpus(self.data)
@@ -93,10 +97,17 @@ class Session:
         for line in self.corpus.summary():
             log.info("%s", line)
         self.files = CaptionFeatures(features_dir(self.data, self.corpus), self.corpus.name, self.features_name)
-        if self.stored is not None:
+        if self.stored is not None and self.stored.config["features"]:
             self.files.check_same(self.stored.config["features"])
+        elif self.stored is not None:
+            log.warning("a published checkpoint does not say how its features were made; nothing can be compared")
 
     def features(self, split: str) -> Any:
+        """Graphs of a split, with a warning where videos have none.
+
+        Raises:
+            ValueError: the corpus has no such videos.
+        """
         from dataset.captioning import GraphFeatures
 
         if not self.corpus.ids(split):
@@ -106,13 +117,16 @@ class Session:
         features = GraphFeatures(
             ids=ids, cache_bytes=int(self.args.cache_gb * 2**30), shuffle_seed=seed, **self.files.stores
         )
+        self.absent[split] = len(features.absent)
         if features.absent:
             log.warning("%d of %d %s videos have no features and are left out", len(features.absent), len(ids), split)
         return features
 
     def run(self) -> None:
+        """Train if asked to, then score."""
         from model.captioner import Captioner, CaptionerConfig
-        from utility.checkpoint import load_checkpoint, load_tensors
+        from pretrained.captioners import export_captioner, load_captioner
+        from utility.checkpoint import load_tensors
         from utility.random_state import seed_all
         from utility.vocabulary import Vocabulary
 
@@ -148,11 +162,14 @@ class Session:
         if self.data.dry_run:
             return
         if args.do_train:
-            self.stored = load_checkpoint(self.output / "best", training=False)
+            self.stored = load_captioner(self.output / "best")
+        if args.export_pth and self.dist.is_main:
+            export_captioner(self.output / "best_model.pth", self.stored)
         load_tensors(model, self.stored.tensors, "the checkpoint")
         self.test(model.eval(), notes)
 
     def new_config(self, widths: dict[str, int]) -> Any:
+        """Sizes of the network to be trained: of the features, of the vocabulary, and by `--model_size`."""
         from model.captioner import CaptionerConfig
 
         args = self.args
@@ -177,9 +194,11 @@ class Session:
         return table_of(self.files.stores["rel"])
 
     def train(self, model: Any, features: Any) -> None:
+        """Train on the captions of the train split, validating by CIDEr after every epoch."""
         import torch
 
-        from dataset.captioning import CaptionGraphs, CaptionLoader
+        from dataset.captioning import CaptionGraphs, CaptionLoader, batch_loss
+        from model.captioner.tuning import parameter_groups
         from utility.caption_scores import CaptionScorer
         from utility.engine import TrainSettings, train
         from utility.schedules import linear
@@ -196,7 +215,7 @@ class Session:
         if self.data.dry_run:
             log.info("dry run: %s", resolved(args, self.data))
             return
-        optimizer = torch.optim.AdamW(decayed(model, args.weight_decay), lr=args.lr)
+        optimizer = torch.optim.AdamW(parameter_groups(model, args.weight_decay), lr=args.lr)
         settings = TrainSettings(
             str(self.output), args.epochs, args.batch_size, args.micro_batch_size, args.clip_norm, args.precision,
             args.seed, args.log_steps, args.save_steps, args.patience, args.resume,
@@ -217,13 +236,14 @@ class Session:
             return {"score": scores["CIDEr"], "CIDEr": scores["CIDEr"], "BLEU_4": scores["BLEU_4"]}
 
         train(
-            model, loss, loader, optimizer, linear(optimizer, total, args.warmup), settings, self.dist, evaluate,
+            model, batch_loss, loader, optimizer, linear(optimizer, total, args.warmup), settings, self.dist, evaluate,
             names_of=lambda batch: [batch.names[i] for i in batch.caption_video.tolist()],
             config=self.checkpoint_config(model), vocabulary=self.vocabulary.to_list(),
             tables=self.relations and self.relations.tensors(),
         )  # fmt: skip
 
     def checkpoint_config(self, model: Any) -> dict[str, Any]:
+        """What a checkpoint needs to be used by itself."""
         return {
             **({} if self.relations is None else {"relations": self.relations.description()}),
             "program": "captioner",
@@ -239,18 +259,22 @@ class Session:
         }
 
     def decoder(self, model: Any, beam: int) -> Any:
+        """The search that the flags name."""
         from graphs.captions import decoder
 
         return decoder(model, beam, self.max_words, self.args.length_penalty, self.args.search)
 
     def caption(self, model: Any, features: Any, ids: list[str], beam: int) -> dict[str, str]:
+        """One caption per video, found by all processes together."""
         from utility.caption_evaluation import caption_videos
 
         return caption_videos(self.decoder(model, beam), features, ids, self.vocabulary, self.dist)
 
     def test(self, model: Any, notes: list[str]) -> None:
-        from utility.caption_evaluation import trimmed, write_json
-        from utility.caption_scores import score
+        """Caption a split; captions and scores, with `notes` beside them, go to the output folder."""
+        from utility.caption_evaluation import score_split, write_json, write_text
+        from utility.caption_scores import shown
+        from utility.published_row import own_protocol
 
         args, split = self.args, self.split
         if args.do_train and not self.corpus.ids(split):
@@ -266,39 +290,30 @@ class Session:
             log.warning("the %s split has no captions to score against; captions are in %s", split, self.output)
             return
         cut = args.references == "trimmed" or "references" in model.config.compat
-        used = trimmed(references, self.vocabulary, self.max_words) if cut else references
-        scores = score(used, {name: said[name] for name in references}, args.tokenizer)
+        scores = score_split(said, references, args.tokenizer, (self.vocabulary, self.max_words) if cut else None)
+        absent = [f"{len(features.absent)} videos without features"] * bool(features.absent)
+        last_live = args.search == "reference" or "r2l_memory" in model.config.compat
+        memory = {"r2l_memory": "last live hypothesis" if last_live else "best hypothesis"}
         scores |= {
             "corpus": self.corpus.name,
             "split": split,
             "model_name": args.model_name,
-            "references": "trimmed" if cut else "raw",
-            "search": {"kind": args.search, "beam": args.beam, "length_penalty": args.length_penalty},
+            "search": {"kind": args.search, "beam": args.beam, "length_penalty": args.length_penalty, **memory},
             "max_words": self.max_words,
             "compat": list(model.config.compat),
             "shuffled_videos": args.shuffle_videos,
-            "notes": scores["notes"]
-            + notes
-            + [f"{len(features.absent)} videos without features"] * bool(features.absent),
+            "videos": {name: len(self.corpus.ids(name)) for name in SPLITS},
+            "missing_videos": self.absent,
+            "backbone": self.files.graphs.settings.get("nodes", {}).get("backbone", {}).get("name"),
+            "notes": scores["notes"] + notes + absent,
         }
-        write_json(self.output / f"{split}_scores.json", scores)
-        shown = "  ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float))
-        log.info("%s %s (%d videos, beam %d): %s", self.corpus.name, split, len(references), args.beam, shown)
+        write_text(self.output / f"{split}_scores.json", shown(scores))
+        line = "  ".join(f"{k} {v:.4f}" for k, v in scores.items() if isinstance(v, float))
+        log.info("%s %s (%d videos, beam %d): %s", self.corpus.name, split, len(references), args.beam, line)
         for note in scores["notes"]:
             log.info("%s", note)
-
-
-def loss(model: Any, batch: Any) -> tuple[Any, Any, dict[str, Any]]:
-    """The captioner's loss of a micro-batch as the training loop wants it."""
-    return model.loss(batch.graphs, batch.r2l, batch.l2r, batch.caption_video)
-
-
-def decayed(model: Any, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters with and without weight decay, by the published names."""
-    named = list(model.named_parameters())
-    free = [p for name, p in named if "bias" in name or "LayerNorm.weight" in name]
-    rest = [p for name, p in named if not ("bias" in name or "LayerNorm.weight" in name)]
-    return [{"params": rest, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+        if row := args.published_row():
+            print(row.table(scores, own_protocol(scores, self.stored.config)))
 
 
 if __name__ == "__main__":

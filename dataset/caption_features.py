@@ -38,6 +38,7 @@ class CaptionFeatures:
 
     @property
     def graphs(self) -> FeatureStore:
+        """The store of action graphs."""
         return self.stores["graphs"]
 
     def describe(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from dataset.arguments import flag, known_datasets, reader_name
+from utility.published_row import PublishedRow
 
 FEATURES = {
     "GBased": "grid",
@@ -42,11 +43,14 @@ class CaptionerArguments:
         default=None, metadata={"help": "video files or folders to caption with --checkpoint"}
     )
     json: bool = flag(False, "with --caption: print JSON and nothing else")
-    checkpoint: str | None = flag(None, "checkpoint folder; default: the best of --output_dir")
+    checkpoint: str | None = flag(
+        None, "checkpoint folder, folder of a run, best_model.pth, or an AKG .ckpt; default: the best of --output_dir"
+    )
     backbone: str | None = flag(None, "where the backbone of the features is, if the checkpoint cannot know")
     detector: str | None = flag(None, "where the object detector of the features is, likewise")
     action_network: str | None = flag(None, "where the action network of the features is, likewise")
     output_dir: str | None = flag(None, "folder of checkpoints, captions and scores; default results/MODEL_NAME")
+    export_pth: bool = flag(False, "write best_model.pth too: the best checkpoint as one file for other programs")
     resume: bool = flag(False, "continue from output_dir/last if it is there")
     device: str = flag("auto", "auto, cpu, cuda or cuda:N")
 
@@ -83,7 +87,12 @@ class CaptionerArguments:
         "auto", "tokeniser of the test scores; auto: java if there is one"
     )
 
+    published: str | None = flag(
+        None, "a published row to be shown beside one's own scores: that section of a file in configs/, or JSON"
+    )
+
     def __post_init__(self):
+        self.published_row()
         self.compat = [name for word in self.compat for name in word.split(",") if name]
         if not (self.do_train or self.do_eval or self.caption):
             raise ValueError("nothing to do: give --do_train, --do_eval or --caption FILE ...")
@@ -93,6 +102,14 @@ class CaptionerArguments:
             raise ValueError("--do_eval needs --checkpoint DIR or --model_name")
         if self.do_train and not self.model_name:
             raise ValueError("--do_train needs --model_name CORPUS_FEATURES, for instance MiniMotion_GBased+videomask")
+
+    def published_row(self) -> PublishedRow | None:
+        """What `--published` says.
+
+        Raises:
+            ValueError: it is no published row.
+        """
+        return None if self.published is None else PublishedRow.read(self.published)
 
 
 def parse_model_name(model_name: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -142,12 +143,18 @@ class CaptionBatch:
     names: list[str]
 
     def to(self, device: torch.device | str) -> CaptionBatch:
+        """The same batch on a device."""
         graphs = {key: value.to(device, non_blocking=True) for key, value in self.graphs.items()}
         ids = (tensor.to(device, non_blocking=True) for tensor in (self.r2l, self.l2r, self.caption_video))
         return CaptionBatch(graphs, *ids, self.names)
 
     def __len__(self) -> int:
         return len(self.l2r)
+
+
+def batch_loss(model: Any, batch: CaptionBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+    """The captioner's loss of a micro-batch as the training loop wants it."""
+    return model.loss(batch.graphs, batch.r2l, batch.l2r, batch.caption_video)
 
 
 class CaptionGraphs(torch.utils.data.Dataset):
@@ -274,5 +281,6 @@ class CaptionLoader(BatchLoader):
         self.data = data
 
     def set_epoch(self, epoch: int, skip: int = 0) -> None:
+        """Draw groups and order of an epoch; leave out its first `skip` micro-batches."""
         self.data.set_epoch(epoch)
         super().set_epoch(epoch, skip)

@@ -55,6 +55,7 @@ class FrameSettings:
 
     @property
     def bytes_per_video(self) -> int:
+        """What a video takes in memory at most."""
         return self.slots * 3 * self.size**2
 
 

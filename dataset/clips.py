@@ -136,10 +136,12 @@ class ClipBatch:
     names: list[str]
 
     def to(self, device: torch.device | str) -> ClipBatch:
+        """The same batch on a device."""
         tensors = (getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)[:4])
         return ClipBatch(*tensors, self.names)
 
     def pin_memory(self) -> ClipBatch:
+        """The same batch in page-locked memory, which a DataLoader asks for."""
         return ClipBatch(*(getattr(self, f.name).pin_memory() for f in fields(self)[:4]), self.names)
 
     def __len__(self) -> int:
@@ -209,6 +211,7 @@ class ClipPairs(Dataset):
 
     @staticmethod
     def collate(items: Sequence[tuple[Tensor, Tensor, Tensor, Tensor, str]]) -> ClipBatch:
+        """A batch of items."""
         *tensors, names = zip(*items, strict=True)
         frames, mask, ids, words = (torch.stack(tensor) for tensor in tensors)
         return ClipBatch(frames, mask, trim(ids), words, list(names))

@@ -27,6 +27,8 @@ from dataset import mini_motion_grammar as grammar
 VERSION = 1  # of the drawing; part of what decides whether clips on disk are kept
 UNSEEN = 0.2  # share of the attribute combinations kept for the test split
 TEST, VALIDATE = 0.09, 0.02  # shares of the clips
+# Where the reader looks for the corpus too, whatever the working directory.
+DEFAULT_ROOT = Path(__file__).resolve().parent / "MiniMotion"
 
 
 @dataclass
@@ -35,7 +37,9 @@ class MiniMotionArguments:
 
     num_clips: int = field(default=3000, metadata={"help": "number of clips; 20 or more"})
     seed: int = field(default=0, metadata={"help": "everything that is drawn depends on it and on nothing else"})
-    root: str = field(default="dataset/MiniMotion", metadata={"help": "folder of the corpus"})
+    root: str | None = field(
+        default=None, metadata={"help": "folder of the corpus; default dataset/MiniMotion beside the programs"}
+    )
     workers: int = field(default=0, metadata={"help": "processes; 0: one per core"})
 
 
@@ -188,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
 
     (args,) = parse((MiniMotionArguments,), argv, description="Draw the MiniMotion corpus.")
     try:
-        make(Path(args.root), args.num_clips, args.seed, args.workers)
+        make(Path(args.root or DEFAULT_ROOT), args.num_clips, args.seed, args.workers)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -32,6 +32,7 @@ class Sampling:
     slots: int = 20
 
     def settings(self) -> dict[str, Any]:
+        """As feature files record it."""
         rate = self.rate if self.rule == "time" else None
         return {"sampling": self.rule, "rate": rate, "slots": self.slots, "sampler_version": SAMPLER_VERSION}
 

@@ -24,10 +24,11 @@ from graphs.captions import decoder
 from graphs.parts import graph_part, object_rows, spatial_part, temporal_part
 from model.captioner import Captioner, CaptionerConfig
 from pretrained.backbones import load_backbone
+from pretrained.captioners import load_captioner
 from pretrained.detectors import load_detector
 from pretrained.i3d_weights import load_i3d
 from utility.caption_evaluation import write_json
-from utility.checkpoint import Checkpoint, load_checkpoint, load_tensors
+from utility.checkpoint import Checkpoint, load_tensors
 from utility.distributed import choose_device
 from utility.feature_layout import flatten
 from utility.places import located
@@ -37,8 +38,15 @@ from utility.vocabulary import Vocabulary
 
 # What the captioner's network reads, where it was trained on it.
 BATCH_ARRAYS = (*GRAPH_ARRAYS, "objects", "object_mask", *ROW_ARRAYS)
-# What may differ between the features of the training and those made here: it moves rounding, or describes a corpus.
-FREE_SETTINGS = ("precision", "backbone_trained_on_test_ids")
+# What may differ between the features of the training and those made here: it moves rounding only.
+FREE_SETTINGS = ("precision",)
+# How the published system makes features; its checkpoints do not say with which networks.
+PUBLISHED_FEATURES = {
+    "nodes": {
+        "stage": "grid_nodes", "sampling": "reference", "rate": None, "patch": 3, "overlap": 0.5, "precision": "fp32",
+    },
+    "actions": {"stage": "actions", "i3d_bn": "clip_statistics", "precision": "fp32"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class FileCaption:
     cause: str | None = None
 
     def record(self) -> dict[str, Any]:
+        """For JSON."""
         if self.caption is not None:
             return {"file": self.path, "caption": self.caption, "seconds": round(self.seconds, 3)}
         return {"file": self.path, "caption": None, "stage": self.stage, "cause": self.cause}
@@ -61,8 +70,9 @@ class FileCaptioner:
     """A trained captioner with the networks that its features came from.
 
     Args:
-        checkpoint: folder of the captioner.
-        places: where networks are now, by kind (backbone, detector, action_network); else as the checkpoint says.
+        checkpoint: a captioner, as `pretrained.captioners.load_captioner` takes it.
+        places: where networks are now, by kind (backbone, detector, action_network); else as the checkpoint says (a
+            published one does not).
         beam, max_words, length_penalty, search: as in `graphs.captions.decoder`; max_words as in training by default.
         compat: published behaviours of the network, in place of those of the training.
 
@@ -83,13 +93,11 @@ class FileCaptioner:
         compat: Sequence[str] = (),
     ):
         self.device = choose_device(device)
-        stored = load_checkpoint(checkpoint, training=False)
-        if stored.config.get("program") != "captioner" or stored.vocabulary is None:
-            raise ValueError(f"{checkpoint} is not a checkpoint of a captioner")
+        stored = load_captioner(checkpoint)
         self.config = stored.config
         config = CaptionerConfig.from_dict(stored.config["captioner"] | ({"compat": tuple(compat)} if compat else {}))
         self.vocabulary = Vocabulary.from_list(stored.vocabulary)
-        features = stored.config["features"]
+        features = stored.config["features"] or _published_features(config)
         self._settings = {part: features["settings"][part] for part in ("nodes", "actions")}
         if "objects" in features.get("others", {}):
             self._settings["objects"] = features["others"]["objects"]["nodes"]
@@ -99,7 +107,8 @@ class FileCaptioner:
         self._noted = stored.config.get("weights", {})
         self.extractors = {part: self._extractor(settings) for part, settings in self._settings.items()}
         self.relations = None if config.mode == "grid" else self._file_relations(stored)
-        self._check_settings()
+        if stored.config["features"]:
+            self._check_settings()
         self.model = Captioner(config).to(self.device).eval()
         load_tensors(self.model, stored.tensors, str(checkpoint))
         self._decode = decoder(self.model, beam, max_words or stored.config["max_words"], length_penalty, search)
@@ -172,6 +181,13 @@ class FileCaptioner:
 
         Features that look through the same network share it.
         """
+        if kind not in settings:
+            if kind not in self._places:
+                raise ValueError(
+                    f"A published checkpoint does not say which {kind} its features were made with: give it with "
+                    f"--{kind} PATH"
+                )
+            return load(self._places[kind], self.device)
         trained = settings[kind]
         if (kind, trained["hash"]) in self._networks:
             return self._networks[kind, trained["hash"]]
@@ -202,6 +218,20 @@ class FileCaptioner:
             if changed:
                 listed = "; ".join(f"{key} was {was.get(key)!r}, is {now.get(key)!r}" for key in changed)
                 raise ValueError(f"The captioner was trained on {part} that this version makes otherwise: {listed}")
+
+
+def _published_features(config: CaptionerConfig) -> dict[str, Any]:
+    """What a published checkpoint would say about its features.
+
+    Raises:
+        ValueError: it reads more than the graph, and what that was is not stored in it.
+    """
+    if config.mode != "grid":
+        raise ValueError(
+            f"A published checkpoint of mode {config.mode} does not carry the relations and objects that it reads "
+            "beside the graph: extract features for the folder and use --do_eval"
+        )
+    return {"settings": PUBLISHED_FEATURES | {"nodes": PUBLISHED_FEATURES["nodes"] | {"slots": config.slots}}}
 
 
 def _sampling(nodes: dict[str, Any]) -> dict[str, Any]:

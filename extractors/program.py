@@ -18,11 +18,11 @@ from extractors.arguments import ExtractionArguments
 from extractors.base import Extractor, Sampling
 from extractors.runner import Summary, run
 from pretrained.backbones import backbone_tag
-from utility.distributed import Distributed, start
-from utility.feature_store import FeatureStore, feature_path
-from utility.logs import setup_logging
+from utility.distributed import Distributed
+from utility.feature_store import FeatureStore, feature_path, refuse_other_settings
 from utility.places import portable
 from utility.precision import choose_precision
+from utility.program import run_stage
 
 log = logging.getLogger(__name__)
 
@@ -58,27 +58,8 @@ def run_program(args: ExtractionArguments, build: Build, after: After | None = N
         0; 1 if nothing could be done, or with `--strict` if anything failed or is missing; 2 for what the user must
         change; 130 after Ctrl-C.
     """
-    dist = None
-    try:
-        dist = start(args.device)
-        setup_logging(dist)
-        return _run(args, build, after, dist)
-    except (OSError, ValueError) as error:
-        log.error("%s", error)
-        return 2
-    except torch.OutOfMemoryError as error:
-        log.error(
-            "out of memory with --batch_size %d (%s). A smaller one gives the same features; what is stored stays",
-            args.batch_size,
-            str(error).splitlines()[0],
-        )
-        return 2
-    except KeyboardInterrupt:
-        log.error("stopped; what is stored stays, the same command continues")
-        return 130
-    finally:
-        if dist is not None:
-            dist.stop()
+    advice = f"Less than --batch_size {args.batch_size} gives the same features"
+    return run_stage(lambda dist: _run(args, build, after, dist), args.device, advice)
 
 
 def _run(args: ExtractionArguments, build: Build, after: After | None, dist: Distributed) -> int:
@@ -93,7 +74,7 @@ def _run(args: ExtractionArguments, build: Build, after: After | None, dist: Dis
         log.info("%s", line)
     if args.dry_run:
         for extractor in extractors:
-            log.info("%s", plan_line(extractor, sampling, folder, corpus))
+            log.info("%s", plan_line(extractor, sampling, folder, corpus, args.resume))
         return 0
     log.info("%s -> %s", ", ".join(e.feature for e in extractors), folder)
     if dist.is_main:
@@ -133,13 +114,20 @@ def overlaps(networks: Mapping[str, Any], args: ExtractionArguments) -> list[str
     return [overlap_sentence(kind, len(videos), total) for kind, videos in seen.items() if videos]
 
 
-def plan_line(extractor: Extractor, sampling: Sampling, folder: Path, corpus: Corpus) -> str:
-    """For `--dry_run`: what would be made and what is there."""
+def plan_line(extractor: Extractor, sampling: Sampling, folder: Path, corpus: Corpus, resume: bool = True) -> str:
+    """For `--dry_run`: what would be made and what is there.
+
+    Raises:
+        SettingsMismatch: what is there was made with other settings, and the run itself would refuse them.
+    """
     path = feature_path(folder, corpus.name, extractor.feature)
-    stored = set(FeatureStore(path).ids) if path.exists() else set()
+    settings = {**sampling.settings(), **extractor.settings}
+    stored: set[str] = set()
+    if path.exists() and resume:
+        refuse_other_settings(path, settings)
+        stored = set(FeatureStore(path).ids)
     present = [name for name, file in corpus.videos.items() if file is not None]
     todo = sum(name not in stored for name in present)
-    settings = {**sampling.settings(), **extractor.settings}
     return f"would extract {todo} of {len(corpus.videos)} videos into {path}; {describe_settings(settings)}"
 
 

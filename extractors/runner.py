@@ -44,6 +44,7 @@ class Summary:
     missing: list[str] = field(default_factory=list)
 
     def line(self) -> str:
+        """For the log."""
         parts = [f"{self.done} done", f"{self.before} before"]
         parts += [f"{len(self.failed)} failed"] * bool(self.failed) + [f"{len(self.missing)} missing"] * bool(
             self.missing

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
-from torch_geometric.data import Data, Dataset
 
 from graphs.combine import edge_attributes, edge_list, edge_mask, pad_edges, positive_sum
 from graphs.graph_folder import GraphFolder
 from graphs.spatial import nonempty_nodes
 from graphs.temporal import temporal_similarity
+from model.geometric import Data, Dataset
 from utility.feature_store import FeatureStore
 
 # What published graphs have and ours do not: emptiness by a zero sum, edges only where attributes sum to more than zero

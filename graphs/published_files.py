@@ -15,9 +15,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-from torch_geometric.data import Data
 
 from graphs.published_pickle import PublishedFileError, SparseCOO, read_graph_pickle
+from model.geometric import Data
 
 Arrays = Mapping[str, np.ndarray]
 

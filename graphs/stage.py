@@ -13,9 +13,9 @@ import torch
 from dataset.arguments import features_dir, open_corpus
 from dataset.stage_arguments import StageArguments, describe_settings, start_anew
 from pretrained.backbones import backbone_tag
-from utility.distributed import Distributed, start
-from utility.feature_store import FeatureStore, FeatureWriter, feature_path, find_feature
-from utility.logs import setup_logging
+from utility import program
+from utility.distributed import Distributed
+from utility.feature_store import FeatureStore, FeatureWriter, feature_path, find_feature, refuse_other_settings
 from utility.manifest import Manifest, manifest_path
 
 log = logging.getLogger(__name__)
@@ -58,20 +58,7 @@ def run_program(stage: Stage, args: StageArguments) -> int:
     Returns:
         Exit status: 0; 1 if nothing could be done (or anything failed, with `--strict`); 2 for the user to change.
     """
-    dist = None
-    try:
-        dist = start(args.device)
-        setup_logging(dist)
-        return run_stage(stage, args, dist)
-    except (OSError, ValueError) as error:
-        log.error("%s", error)
-        return 2
-    except KeyboardInterrupt:
-        log.error("stopped; what is stored stays, the same command continues")
-        return 130
-    finally:
-        if dist is not None:
-            dist.stop()
+    return program.run_stage(lambda dist: run_stage(stage, args, dist), args.device)
 
 
 def tag_of(args: StageArguments) -> str | None:
@@ -92,6 +79,8 @@ def run_stage(stage: Stage, args: StageArguments, dist: Distributed) -> int:
     ids = corpus.ids()
     if args.dry_run:
         ready = sum(all(name in source for source in sources.values()) for name in ids)
+        if args.resume and target.exists():
+            refuse_other_settings(target, settings)
         log.info("would make %s of %d videos (%d have all it needs)", target, len(ids), ready)
         log.info("from %s; %s", ", ".join(str(source.path) for source in sources.values()), describe_settings(settings))
         return 0

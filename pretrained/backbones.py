@@ -19,7 +19,7 @@ from model.retrieval.prompted import PromptedRetrieval
 from pretrained import zoo
 from pretrained.clip_weights import ClipWeights, read_weights
 from pretrained.retrieval_weights import load_retrieval, recognise, settings_of
-from utility.checkpoint import file_hash, is_checkpoint, load_checkpoint, load_tensors, tensors_hash
+from utility.checkpoint import chosen_checkpoint, file_hash, is_checkpoint, load_checkpoint, load_tensors, tensors_hash
 from utility.clip_text import ClipTokenizer
 
 CONFIG_KEY = "backbone"
@@ -95,7 +95,7 @@ def load_backbone(spec: str | Path, device: str | torch.device = "cpu") -> Backb
     spec = str(spec)
     path = Path(spec).expanduser()
     if path.is_dir():
-        folder = _chosen(path)
+        folder = chosen_checkpoint(path)
         backbone = _from_checkpoint(folder) if _is_ours(folder) else _from_weights(folder, path.name)
     elif path.is_file():
         backbone = _from_weights(path, _file_name(path), record=zoo.find(path.name))
@@ -117,7 +117,7 @@ def backbone_tag(spec: str | Path) -> str:
     spec = str(spec)
     path = Path(spec).expanduser()
     if path.is_dir():
-        folder = _chosen(path)
+        folder = chosen_checkpoint(path)
         name = _own_name(folder, _load_config(folder)[CONFIG_KEY]) if _is_ours(folder) else path.name
     elif path.is_file():
         name = _file_name(path)
@@ -132,11 +132,6 @@ def backbone_tag(spec: str | Path) -> str:
 def describe(config: CLIPConfig, name: str, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
     """What `config["backbone"]` of a checkpoint says, so that `load_backbone` can use the folder by itself."""
     return {"name": name, "clip": asdict(config), "mean": list(mean), "std": list(std)}
-
-
-def _chosen(folder: Path) -> Path:
-    """The checkpoint that a folder means: itself, or the best of the run that it holds."""
-    return folder / "best" if not is_checkpoint(folder) and is_checkpoint(folder / "best") else folder
 
 
 def _file_name(path: Path) -> str:

@@ -1,10 +1,13 @@
 import json
+import random
+import re
 import shutil
 import sys
 
 import numpy as np
 import pytest
 import torch
+from akg_file import heads, write_akg
 from caption_corpus import make_corpus, video_name
 from launch import ENVIRONMENT, ROOT, launch
 
@@ -53,7 +56,8 @@ def test_training_learns_what_the_graphs_show_and_reports_it(corpus, trained):
     assert list(said) == [video_name(i) for i in range(48, 60) if i != 58]
     expected = {
         "corpus": corpus.name, "split": "test", "num_videos": 11, "num_references": 33, "references": "raw",
-        "tokenizer": "nltk", "search": {"kind": "sound", "beam": 5, "length_penalty": 0.0}, "max_words": 20,
+        "tokenizer": "nltk", "max_words": 20,
+        "search": {"kind": "sound", "beam": 5, "length_penalty": 0.0, "r2l_memory": "best hypothesis"},
     }  # fmt: skip
     assert expected.items() <= scores.items()
     assert any("METEOR is missing" in note for note in scores["notes"])
@@ -81,7 +85,8 @@ def test_scoring_a_checkpoint_repeats_the_scores_and_every_flag_of_the_search_ac
     assert scores("--limit", "4")["num_videos"] == 4
     assert scores("--max_words", "2")["BLEU_1"] < 0.7
     assert scores("--references", "trimmed")["references"] == "trimmed"
-    assert scores("--search", "reference", "--beam", "2")["search"]["kind"] == "reference"
+    published = scores("--search", "reference", "--beam", "2")["search"]
+    assert (published["kind"], published["r2l_memory"]) == ("reference", "last live hypothesis")
     assert "positions" in scores("--compat", "reference")["compat"]
 
 
@@ -113,6 +118,42 @@ def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(corpus, tmp_pat
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+KILLED = """
+import os, sys
+import main
+from utility.training_run import TrainingRun
+
+save, kill_at = TrainingRun.save_last, int(sys.argv[1])
+
+def save_last(run):
+    save(run)
+    if run.state.step >= kill_at:
+        os._exit(9)
+
+if kill_at:
+    TrainingRun.save_last = save_last
+sys.exit(main.main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_captioner_killed_at_a_random_step_continues_to_the_same_parameters(corpus, tmp_path, processes):
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED)
+    step = random.SystemRandom().randrange(1, 10)  # of 10: 105 captions in 5 steps, twice
+    flags = ["--dropout", "0.1", "--save_steps", "1", "--epochs", "2"]
+    flags += ["--micro_batch_size", str(9 // processes // 3 * 3)]
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    launch(script, 0, *train_words(corpus, whole, *flags), processes=processes)
+    with pytest.raises(AssertionError, match="exit status 9"):
+        launch(script, step, *train_words(corpus, cut, *flags), processes=processes)
+    assert load_checkpoint(cut / "last").training["state"]["step"] == step
+    launch(script, 0, *train_words(corpus, cut, *flags, "--resume"), processes=processes)
+    first, second = (load_checkpoint(folder / "last").tensors for folder in (whole, cut))
+    assert all(torch.equal(value, second[name]) for name, value in first.items()), f"killed at step {step}"
+
+
 def main_save_last():
     from utility.training_run import TrainingRun
 
@@ -134,22 +175,139 @@ def test_two_processes_train_the_same_captioner(corpus, tmp_path):
     assert said[0].keys() == said[1].keys()
 
 
-@pytest.mark.parametrize("features", ["GBased+rel", "GBased+OFeat+rel"])
-def test_relations_and_objects_reach_the_network(tmp_path, features):
-    root = make_corpus(tmp_path / "more", count=30)
+@pytest.fixture(scope="module")
+def with_rows(tmp_path_factory):
+    """A corpus with relation and object rows, up to 24 of each."""
+    root = make_corpus(tmp_path_factory.mktemp("rows") / "more", count=30)
     rng = np.random.default_rng(0)
     for feature, name, width in (("rel", "rel", 6), ("OFeat", "objects", 9)):
         with FeatureWriter(feature_path(root / "features/tiny", "more", feature), {"kind": feature}) as writer:
             for i in range(30):
                 writer.write(video_name(i), {name: rng.normal(size=(i % 25, width)).astype(np.float32)})
             writer.finish()
-    words = train_words(root, tmp_path / "run", "--epochs", "1")
-    words[1] = f"more_{features}+videomask"
+    return root
+
+
+def test_each_attention_is_another_captioner(with_rows, tmp_path):
+    losses = []
+    for attention in "123":
+        words = train_words(with_rows, tmp_path / attention, "--epochs", "1", "--attention", attention)
+        words[1] = "more_GBased+rel+videomask"
+        assert main.main(words) == 0
+        stored = load_checkpoint(tmp_path / attention / "last")
+        assert stored.config["captioner"]["attention"] == int(attention)
+        losses.append(stored.metrics["history"][0]["train/loss"])
+    assert len({round(loss, 6) for loss in losses}) == 3
+
+
+@pytest.mark.parametrize("features", ["GBased+rel", "GBased+OFeat+rel"])
+def test_relations_and_objects_reach_the_network(with_rows, tmp_path, features):
+    words = train_words(with_rows, tmp_path / "run", "--epochs", "1")
+    words[1] = f"{with_rows.name}_{features}+videomask"
     assert main.main(words) == 0
     config = load_checkpoint(tmp_path / "run/best").config
     assert config["captioner"]["rel_dim"] == 6
     assert config["captioner"]["object_dim"] == (9 if "OFeat" in features else 0)
     assert config["features"]["others"]["rel"] == {"kind": "rel"}
+
+
+def test_accumulated_steps_train_the_same_captioner_as_whole_ones(corpus, tmp_path):
+    flags = ("--epochs", "1", "--dropout", "0", "--precision", "fp32")
+    for name, micro in (("whole", "18"), ("cut", "6")):
+        assert main.main(train_words(corpus, tmp_path / name, *flags, "--micro_batch_size", micro)) == 0
+    whole, cut = (load_checkpoint(tmp_path / name / "last") for name in ("whole", "cut"))
+    assert cut.training["cut"]["micro-batches per epoch and process"] > 5
+    for key in ("train/loss", "train/l2r", "train/r2l"):
+        assert cut.metrics["history"][0][key] == pytest.approx(whole.metrics["history"][0][key], abs=1e-4)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_videos(corpus, tmp_path, capsys, monkeypatch):
+    from dataset import captioning
+
+    plain = captioning.batch_loss
+
+    def broken(model, batch):
+        total, weight, numbers = plain(model, batch)
+        return (total * float("nan") if video_name(4) in batch.names else total), weight, numbers
+
+    monkeypatch.setattr(captioning, "batch_loss", broken)
+    flags = ("--epochs", "1", "--micro_batch_size", "3", "--batch_size", "6")
+    assert main.main(train_words(corpus, tmp_path, *flags)) == 2
+    message = capsys.readouterr().err
+    assert "loss is nan; the model was not changed" in message and video_name(4) in message
+
+
+def test_the_curves_have_the_documented_names(trained):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(trained / "curves")).Reload()
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    tags = set(re.findall(r"`((?:epoch_)?(?:train|val)/\w+)`", page))
+    assert {tag for tag in tags if tag.startswith("train/")} and "val/CIDEr" in tags
+    assert tags == set(events.Tags()["scalars"])
+    history = load_checkpoint(trained / "last").metrics["history"]
+    written = [(event.step, event.value) for event in events.Scalars("val/CIDEr")]
+    assert written == [(epoch["step"], pytest.approx(epoch["val/CIDEr"])) for epoch in history]
+
+
+def test_a_run_and_its_export_are_checkpoints_too(corpus, trained, tmp_path):
+    words = ["--do_eval", "--data_root", str(corpus), "--tokenizer", "nltk", "--device", "cpu"]
+    assert main.main([*words, "--checkpoint", str(trained), "--output_dir", str(tmp_path / "a"), "--export_pth"]) == 0
+    export = tmp_path / "a/best_model.pth"
+    assert main.main([*words, "--checkpoint", str(export), "--output_dir", str(tmp_path / "b")]) == 0
+    first, second = (json.loads((tmp_path / name / "test_scores.json").read_text()) for name in "ab")
+    assert first == second and first["CIDEr"] == json.loads((trained / "test_scores.json").read_text())["CIDEr"]
+    assert not (tmp_path / "b/best_model.pth").exists()
+
+
+def test_a_published_checkpoint_is_scored_with_the_published_behaviour(corpus, tmp_path, capsys):
+    from model.captioner import Captioner, CaptionerConfig
+    from pretrained.akg import TRAINED_WITH
+
+    torch.manual_seed(3)
+    words = ["<PAD>", "<S>", "a", "red", "ball", "jumps"]
+    config = CaptionerConfig.small(12, 10, len(words), slots=5, nodes_per_slot=4, node_positions=False)
+    model = Captioner(config)
+    model.generator.linear.bias.data[1] = 1.0  # otherwise no caption of random weights ends
+    path = write_akg(tmp_path / "7.ckpt", model, words, heads(config))
+    flags = ["--do_eval", "--checkpoint", str(path), "--data_root", str(corpus), "--tokenizer", "nltk"]
+    flags += ["--device", "cpu", "--output_dir", str(tmp_path)]
+    assert main.main(flags) == 2
+    assert "give --model_name CORPUS_FEATURES too" in capsys.readouterr().err
+    name = ["--model_name", f"{corpus.name}_GBased+videomask"]
+    assert main.main([*flags, *name]) == 0
+    scores = json.loads((tmp_path / "test_scores.json").read_text())
+    assert set(TRAINED_WITH) <= set(scores["compat"]) and scores["num_videos"] == 11
+    said = json.loads((tmp_path / "test_predictions.json").read_text())
+    assert main.main([*flags, *name, "--search", "reference"]) == 0
+    assert json.loads((tmp_path / "test_predictions.json").read_text()) == said
+    assert main.main([*flags, "--model_name", f"{corpus.name}_GBased+rel"]) == 2
+    assert "The checkpoint is a grid captioner" in capsys.readouterr().err
+
+
+def test_a_config_with_a_published_row_prints_both_and_every_difference(corpus, tmp_path, capsys):
+    (tmp_path / "row.yaml").write_text(
+        f"model_name: {corpus.name}_GBased+videomask\ntraining: {{epochs: 1, seed: 3}}\npublished:\n  source: a paper\n"
+        "  scores: {BLEU_4: 50.0, METEOR: 30.0, CIDEr: 60.0}\n"
+        "  protocol: {split: val, references: raw, batch_size: 1024, seed: null,\n"
+        "             videos: {train: 36, val: 12, test: 9}}\n"
+    )
+    words = train_words(corpus, tmp_path / "run")[2:]
+    assert main.main(["--config", str(tmp_path / "row.yaml"), *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    own = json.loads((tmp_path / "run/test_scores.json").read_text())
+    assert lines[0] == "a paper" and lines[2].split()[:3] == ["BLEU_4", "50.00", f"{100 * own['BLEU_4']:.2f}"]
+    assert lines[3].split() == ["METEOR", "30.00", "missing"]
+    expected = {
+        "split: published val, own test",
+        "batch_size: published 1024, own 18",
+        "seed: the publication does not say, own 3",
+        "videos: published 36 / 12 / 9, own 36 / 12 / 12",
+        "train: 1 videos missing",
+        "test: 1 videos missing",
+    }
+    assert expected <= {line.strip() for line in lines}
+    assert not any("references" in line for line in lines)
 
 
 def test_a_dry_run_leaves_nothing_behind(corpus, tmp_path):
@@ -263,15 +421,3 @@ def test_datatype_hands_over_to_the_retrieval_trainers(monkeypatch):
     monkeypatch.setitem(sys.modules, "train_unified_model", module)
     assert main.main(["--do_train", "--datatype", "msrvtt"]) == 7
     assert seen == [["--do_train", "--datatype", "msrvtt"]]
-
-
-def test_weight_decay_spares_biases_and_norms():
-    from model.captioner import Captioner, CaptionerConfig
-
-    model = Captioner(CaptionerConfig.small(4, 4, 10, slots=2, nodes_per_slot=2))
-    decayed, spared = main.decayed(model, 0.1)
-    assert decayed["weight_decay"] == 0.1 and spared["weight_decay"] == 0
-    assert len(decayed["params"]) + len(spared["params"]) == len(list(model.parameters()))
-    names = {id(p): name for name, p in model.named_parameters()}
-    assert all(np.ndim(p.detach()) == 1 for p in spared["params"])
-    assert any("visual_norm2d.weight" in names[id(p)] for p in decayed["params"])

@@ -44,6 +44,7 @@ def program(words: list[str]) -> tuple[str, list[str]]:
 @pytest.fixture
 def only_parse(monkeypatch, tmp_path):
     """Ends every program behind its command line."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)  # a program that ran on all the same would write here
 
     def parse(*args, **options):

@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,6 +31,7 @@ def parse(
     config_flag: bool = True,
     prog: str | None = None,
     description: str | None = None,
+    sections: Sequence[str] = (),
 ) -> tuple[Any, ...]:
     """One instance per dataclass, filled from config files and the command line.
 
@@ -40,6 +42,7 @@ def parse(
         dataclass_types: one dataclass or several with distinct field names.
         argv: words of the command line, by default those of this process.
         config_flag: whether `--config` is offered.
+        sections: flags whose value is a whole section of a config file; they receive it as JSON.
     """
     # Inside, because importing transformers takes half a second that callers of the other functions need not wait.
     from transformers import HfArgumentParser
@@ -62,7 +65,7 @@ def parse(
     if config_flag:
         for file in reversed(_config_files(words)):
             try:
-                words = config_words(file, known) + words
+                words = config_words(file, known, sections) + words
             except (ValueError, FileNotFoundError) as error:
                 parser.error(str(error))
     namespace, rest = parser.parse_known_args(words)
@@ -103,11 +106,12 @@ def resolved(*instances: Any) -> dict[str, Any]:
     return {name: str(value) if isinstance(value, Path) else value for name, value in merged.items()}
 
 
-def config_words(file: str | Path, known: Iterable[str]) -> list[str]:
+def config_words(file: str | Path, known: Iterable[str], sections: Iterable[str] = ()) -> list[str]:
     """The flags that a YAML config file stands for, in the order of the file.
 
     Args:
         known: names (with `_`) that the program understands.
+        sections: those of them that take a whole section, as JSON.
 
     Raises:
         FileNotFoundError: the file does not exist.
@@ -126,7 +130,7 @@ def config_words(file: str | Path, known: Iterable[str]) -> list[str]:
         raise ValueError(f"{file}: a config file is a mapping of flag names to values, got a {type(content).__name__}")
     known = set(known)
     values: dict[str, Any] = {}
-    _collect(content, known, values, file)
+    _collect(content, known, set(sections), values, file)
     words: list[str] = []
     for name, value in values.items():
         if value is None:
@@ -148,14 +152,16 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return ""
 
 
-def _collect(section: dict, known: set[str], values: dict[str, Any], file: Path) -> None:
+def _collect(section: dict, known: set[str], sections: set[str], values: dict[str, Any], file: Path) -> None:
     for key, value in section.items():
         name = str(key).strip().lstrip("-").replace("-", "_")
         if isinstance(value, dict) and name not in known:
-            _collect(value, known, values, file)
+            _collect(value, known, sections, values, file)
             continue
         if name not in known or name == "config":
             raise ValueError(f"{file}: unknown name {key!r}{nearest(name, known)}")
+        if isinstance(value, dict) and name in sections:
+            value = json.dumps(value, ensure_ascii=False)
         if isinstance(value, dict):
             raise ValueError(f"{file}: {key!r} is a flag and needs a value, got a section")
         if name in values and values[name] != value:

@@ -39,6 +39,7 @@ class BertAdam(Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Tensor] | None = None) -> Tensor | None:
+        """One update; the loss of `closure`, if one is given."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

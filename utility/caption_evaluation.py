@@ -8,12 +8,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from utility.caption_scores import score
 from utility.distributed import Distributed
 from utility.vocabulary import Vocabulary, clean
 
 
 class Features(Protocol):
-    def batch(self, names: Sequence[str], device: Any) -> Any: ...
+    def batch(self, names: Sequence[str], device: Any) -> Any:
+        """What a decoder needs of these videos."""
+        ...
 
 
 def caption_videos(
@@ -49,9 +52,30 @@ def trimmed(references: Mapping[str, Sequence[str]], vocabulary: Vocabulary, max
     }
 
 
+def score_split(
+    said: Mapping[str, str],
+    references: Mapping[str, Sequence[str]],
+    tokenizer: str = "auto",
+    trim: tuple[Vocabulary, int] | None = None,
+) -> dict[str, Any]:
+    """All scores of the captions that have references, and what these are: "references" raw or trimmed.
+
+    Args:
+        trim: vocabulary and longest caption, to score against references as the published captioner did.
+    """
+    used = references if trim is None else trimmed(references, *trim)
+    scores = score(used, {name: said[name] for name in references}, tokenizer)
+    return scores | {"references": "raw" if trim is None else "trimmed"}
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write a JSON file that is never seen half-written."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, closed by a line break, that is never seen half-written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.write_text(text + "\n", encoding="utf-8")
     os.replace(temporary, path)

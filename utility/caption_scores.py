@@ -1,23 +1,26 @@
-"""COCO caption scores: BLEU-1..4, METEOR, ROUGE-L and CIDEr of pycocoevalcap.
+"""COCO caption scores: BLEU-1..4, METEOR, ROUGE-L, CIDEr and, on request, SPICE of pycocoevalcap.
 
-    python -m utility.caption_scores --references captions.json --predictions predictions.json
+    python -m utility.caption_scores --references captions.json --predictions predictions.json > A.json
+    python -m utility.caption_scores --compare A.json B.json
 
 References are {id: [caption]} or a file in the MSR-VTT schema, predictions {id: caption}. Only videos with a prediction
-count. Without Java all scores but METEOR are printed, from a tokeniser that agrees with the PTB one.
+count. Without Java all scores but METEOR are printed, from a tokeniser that agrees with the PTB one. What is printed
+into a file holds the scores of every video too, so that files can be compared.
 """
 
 from __future__ import annotations
 
 import argparse
 import gzip
+import hashlib
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from utility.caption_tokens import TOKENIZERS, choose_tokenizer, java_problem, tokenize
-
-METRICS = ("BLEU", "METEOR", "ROUGE_L", "CIDEr")
+from utility.caption_compare import compare, read_scores
+from utility.caption_metrics import METRICS, ON_REQUEST, compute
+from utility.caption_tokens import TOKENIZERS, choose_tokenizer, tokenize
 
 
 class CaptionScorer:
@@ -47,14 +50,16 @@ class CaptionScorer:
 
         Returns:
             {"BLEU_1".."BLEU_4", "METEOR" (None where it cannot be computed), "ROUGE_L", "CIDEr": floats in 0..1 (CIDEr
-            0..10), "tokenizer", "num_videos", "num_references", "notes": [sentence]}; metrics not asked for are absent.
+            0..10), "tokenizer", "num_videos", "num_references", "references_hash", "notes": [sentence], "per_video":
+            {"ids", and a list per metric, see `utility.caption_metrics.compute`}}; metrics not asked for are absent.
 
         Raises:
             ValueError: no predictions, a prediction without references, an unknown metric.
         """
         metrics = set(metrics)
-        if metrics - set(METRICS):
-            raise ValueError(f"Unknown metrics ({', '.join(metrics - set(METRICS))}). Known are {', '.join(METRICS)}.")
+        known = (*METRICS, *ON_REQUEST)
+        if metrics - set(known):
+            raise ValueError(f"Unknown metrics ({', '.join(metrics - set(known))}). Known are {', '.join(known)}.")
         strangers = [name for name in predictions if name not in self.references]
         if strangers or not predictions:
             raise ValueError(
@@ -72,14 +77,16 @@ class CaptionScorer:
             notes.append(f"{left} of {len(self.references)} videos with references have no prediction and do not count")
         if len(names) == 1 and "CIDEr" in metrics:
             notes.append("CIDEr of a single video is always 0: its word weights come from the other videos")
-        scores = _compute(truths, results, metrics, notes)
+        scores, videos = compute(truths, results, metrics, notes)
         counted = sum(map(len, truths.values()))
         return {
             **scores,
             "tokenizer": self.tokenizer,
             "num_videos": len(names),
             "num_references": counted,
+            "references_hash": references_hash(truths),
             "notes": notes,
+            "per_video": {"ids": names, **videos},
         }
 
 
@@ -101,35 +108,10 @@ def score(
     return result
 
 
-def _compute(truths: dict, results: dict, metrics: set[str], notes: list[str]) -> dict[str, float | None]:
-    from pycocoevalcap.bleu.bleu import Bleu
-    from pycocoevalcap.cider.cider import Cider
-    from pycocoevalcap.rouge.rouge import Rouge
-
-    scores: dict[str, float | None] = {}
-    if "BLEU" in metrics:
-        values, _ = Bleu(4).compute_score(truths, results, verbose=0)
-        scores.update({f"BLEU_{n}": float(value) for n, value in enumerate(values, 1)})
-    if "METEOR" in metrics:
-        scores["METEOR"] = _meteor(truths, results, notes)
-    if "ROUGE_L" in metrics:
-        scores["ROUGE_L"] = float(Rouge().compute_score(truths, results)[0])
-    if "CIDEr" in metrics:
-        scores["CIDEr"] = float(Cider().compute_score(truths, results)[0])
-    return scores
-
-
-def _meteor(truths: dict, results: dict, notes: list[str]) -> float | None:
-    problem = java_problem()
-    if problem is None:
-        from pycocoevalcap.meteor.meteor import Meteor
-
-        try:
-            return float(Meteor().compute_score(truths, results)[0])
-        except (OSError, ValueError) as error:
-            problem = f"its Java program failed: {error}"
-    notes.append(f"METEOR is missing: {problem}")
-    return None
+def references_hash(references: Mapping[str, Sequence[str]]) -> str:
+    """First 16 hexadecimal digits of a SHA-256 over tokenised references, whatever the order of the videos."""
+    text = json.dumps({name: list(texts) for name, texts in references.items()}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_references(path: Path) -> dict[str, list[str]]:
@@ -173,17 +155,44 @@ def _read_json(path: Path) -> object:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m utility.caption_scores", description=__doc__.split("\n")[0])
-    parser.add_argument("--references", required=True, help="{id: [caption]} or MSR-VTT schema, .json or .json.gz")
-    parser.add_argument("--predictions", required=True, help="{id: caption}, .json")
+    parser.add_argument("--references", help="{id: [caption]} or MSR-VTT schema, .json or .json.gz")
+    parser.add_argument("--predictions", help="{id: caption}, .json")
     parser.add_argument("--tokenizer", choices=TOKENIZERS, default="auto", help="auto: java where there is one")
+    parser.add_argument("--spice", action="store_true", help="SPICE too; needs Java and a download, and minutes")
+    parser.add_argument(
+        "--compare", nargs=2, metavar=("A.json", "B.json"), help="two files of scores: intervals and a paired test"
+    )
+    parser.add_argument("--samples", type=int, default=2000, help="with --compare: resamplings of the videos")
+    parser.add_argument("--seed", type=int, default=0, help="with --compare: seed of the resamplings")
     args = parser.parse_args(argv)
+    if bool(args.compare) == bool(args.references or args.predictions) or (
+        not args.compare and not (args.references and args.predictions)
+    ):
+        parser.error("give --references R.json --predictions P.json, or --compare A.json B.json")
     try:
-        result = score(read_references(args.references), read_predictions(args.predictions), args.tokenizer)
+        if args.compare:
+            result = compare(*map(read_scores, args.compare), args.samples, args.seed)
+        else:
+            metrics = (*METRICS, *ON_REQUEST) if args.spice else METRICS
+            references, predictions = read_references(args.references), read_predictions(args.predictions)
+            result = score(references, predictions, args.tokenizer, metrics)
+            if sys.stdout.isatty():
+                del result["per_video"]  # thousands of numbers, of use in files only
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(result, indent=1))
+    print(shown(result))
     return 0
+
+
+def shown(result: Mapping[str, object]) -> str:
+    """JSON with a line per entry and per metric of the videos."""
+    rest = {key: value for key, value in result.items() if key != "per_video"}
+    text = json.dumps(rest, indent=1, ensure_ascii=False)
+    if "per_video" not in result:
+        return text
+    lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in result["per_video"].items()]
+    return text[:-2] + ',\n "per_video": {\n' + ",\n".join(lines) + "\n }\n}"
 
 
 if __name__ == "__main__":

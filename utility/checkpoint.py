@@ -122,6 +122,12 @@ def is_checkpoint(folder: Path | str) -> bool:
     return (folder / MODEL).is_file() and (folder / CONFIG).is_file()
 
 
+def chosen_checkpoint(folder: Path | str) -> Path:
+    """The checkpoint that a folder means: itself, or the best of the run that it holds."""
+    folder = Path(folder)
+    return folder / "best" if not is_checkpoint(folder) and is_checkpoint(folder / "best") else folder
+
+
 def recover(folder: Path | str) -> None:
     """Undoes a replacement that a kill cut between its two renames."""
     folder = Path(folder)

@@ -34,6 +34,7 @@ class Distributed:
 
     @property
     def is_main(self) -> bool:
+        """Whether this process writes files and log lines."""
         return self.rank == 0
 
     def barrier(self) -> None:
@@ -151,9 +152,11 @@ class ShardedSampler(torch.utils.data.Sampler[int]):
         self.position = position
 
     def state_dict(self) -> dict[str, int]:
+        """Epoch and position."""
         return {"epoch": self.epoch, "position": self.position}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
+        """Inverse of `state_dict`."""
         self.set_epoch(state["epoch"], state["position"])
 
     def __len__(self) -> int:

@@ -39,7 +39,9 @@ class Loader(Protocol):
     an epoch fast; with `set_epoch(epoch)` alone they are loaded and dropped.
     """
 
-    def set_epoch(self, epoch: int) -> None: ...
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the order of an epoch."""
+        ...
 
     def __len__(self) -> int: ...
 

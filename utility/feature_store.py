@@ -64,6 +64,7 @@ class FeatureStore:
 
     @property
     def file(self) -> h5py.File:
+        """The open HDF5 file, opened on first use in every process."""
         if self._file is None or self._process != os.getpid():
             try:
                 file = h5py.File(self.path, "r")
@@ -83,6 +84,7 @@ class FeatureStore:
 
     @property
     def settings_hash(self) -> str:
+        """Short hash of `settings`."""
         return str(self.file.attrs["settings_hash"])
 
     @property
@@ -126,6 +128,7 @@ class FeatureStore:
         return dict(self.file[escape(video_id)].attrs)
 
     def close(self) -> None:
+        """Close the file; the next read opens it again."""
         if self._file is not None and self._process == os.getpid():
             self._file.close()
         self._file = None
@@ -223,30 +226,18 @@ class FeatureWriter:
 
     def _check_finished(self) -> None:
         if self.path.exists():
-            store = FeatureStore(self.path)
-            self._compare(store.settings, self.path)
-            store.close()
+            refuse_other_settings(self.path, self.settings)
 
     def _check_part(self, part: Path) -> None:
         if part.stat().st_size == 0:  # killed before its header was written
             part.unlink()
             return
         try:
-            self._compare(json.loads(read_header(part)), part)
+            _compare(json.loads(read_header(part)), self.settings, part)
         except DamagedLog as error:
             aside = part.with_name(part.name + ".unreadable")
             os.replace(part, aside)
             log.warning("%s: set aside as %s; its videos are extracted again", error, aside.name)
-
-    def _compare(self, stored: dict[str, Any], source: Path) -> None:
-        old, new = flatten(stored), flatten(self.settings)
-        changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-        if changed:
-            listed = "; ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed)
-            raise SettingsMismatch(
-                f"{source} was made with other settings ({listed}). Use the old settings, choose another --features "
-                "name for the new ones, or delete the file"
-            )
 
     def _stored(self) -> set[str]:
         stored = set()
@@ -308,6 +299,30 @@ class FeatureWriter:
             target.attrs["complete"] = True
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())
+
+
+def refuse_other_settings(path: Path, settings: dict[str, Any]) -> None:
+    """Whether a stage with these settings may go on with a finished feature file.
+
+    Raises:
+        SettingsMismatch: it was made with others; the message names them.
+    """
+    store = FeatureStore(path)
+    try:
+        _compare(store.settings, json.loads(to_json(settings)), path)
+    finally:
+        store.close()
+
+
+def _compare(stored: dict[str, Any], given: dict[str, Any], source: Path) -> None:
+    old, new = flatten(stored), flatten(given)
+    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    if changed:
+        listed = "; ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed)
+        raise SettingsMismatch(
+            f"{source} was made with other settings ({listed}). Use the old settings, choose another --features "
+            "name for the new ones, or delete the file"
+        )
 
 
 def _write_group(target: h5py.File, name: str, body: bytes) -> None:

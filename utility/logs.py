@@ -86,10 +86,12 @@ class Scalars:
             self._wandb.log(numbers, step=step)
 
     def flush(self) -> None:
+        """Bring what was added to disk."""
         if self._writer is not None:
             self._writer.flush()
 
     def close(self) -> None:
+        """End the curves."""
         if self._writer is not None:
             self._writer.close()
         if self._wandb is not None:

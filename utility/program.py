@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
+
+import torch
 
 from utility.distributed import Distributed, start
 from utility.engine import NonFiniteLoss, OutOfDeviceMemory
 from utility.logs import setup_logging
+
+log = logging.getLogger(__name__)
 
 
 def run_program(work: Callable[[Distributed], int | None], device: str = "auto") -> int:
@@ -31,6 +36,35 @@ def run_program(work: Callable[[Distributed], int | None], device: str = "auto")
         return 2
     except KeyboardInterrupt as error:
         print(str(error) or "stopped", file=sys.stderr)
+        return 130
+    finally:
+        if dist is not None:
+            dist.stop()
+
+
+def run_stage(work: Callable[[Distributed], int], device: str = "auto", memory_advice: str = "Use --device cpu") -> int:
+    """The same for a stage over a corpus, which keeps what it has stored and continues with the same command.
+
+    Args:
+        work: the stage; its result is the exit status.
+        memory_advice: a sentence on what to do when the device has too little memory.
+
+    Returns:
+        Exit status: that of `work`; 2 for what the user must change; 130 after Ctrl-C.
+    """
+    dist = None
+    try:
+        dist = start(device)
+        setup_logging(dist)
+        return work(dist)
+    except (OSError, ValueError) as error:
+        log.error("%s", error)
+        return 2
+    except torch.OutOfMemoryError as error:
+        log.error("out of memory (%s). %s; what is stored stays", str(error).splitlines()[0], memory_advice)
+        return 2
+    except KeyboardInterrupt:
+        log.error("stopped; what is stored stays, the same command continues")
         return 130
     finally:
         if dist is not None:

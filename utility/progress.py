@@ -76,6 +76,13 @@ class Progress:
             yield batch
 
     def step(self, totals: Any, norm: float, rate: float) -> None:
+        """Count an optimiser step, before its number; a line and curves every `log_steps`.
+
+        Args:
+            totals: loss and metrics of the step.
+            norm: of the whole gradient, before clipping.
+            rate: learning rate of the first group.
+        """
         self._steps += 1
         seconds = max(time.perf_counter() - self._start, 1e-9)
         speed = self._samples * self._run.dist.world_size / seconds

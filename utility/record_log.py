@@ -98,6 +98,7 @@ class RecordLog:
         self._write(_HEAD.pack(len(key), len(body), check) + key + body)
 
     def close(self) -> None:
+        """Close the file; what was written stays."""
         self._file.close()
 
     def _write(self, data: bytes) -> None:

@@ -130,6 +130,7 @@ class TrainingRun:
         return batches
 
     def count_step(self, micro_batches: int, totals: Any) -> None:
+        """Note that an optimiser step has used `micro_batches` of this rank."""
         for name, value in {"loss": totals.loss, **totals.metrics}.items():
             self.state.sums[name] = self.state.sums.get(name, 0.0) + value * totals.weight
         self.state.weight += totals.weight
@@ -166,12 +167,15 @@ class TrainingRun:
 
     @property
     def out_of_patience(self) -> bool:
+        """Whether `patience` epochs have passed without a better score."""
         return 0 < self.settings.patience <= self.state.epochs_since_best
 
     def save_last(self) -> None:
+        """Write `last`, from which `resume` continues."""
         self._save(self.last, with_training=True)
 
     def summary(self) -> dict[str, Any]:
+        """Counters, best score and history as plain types."""
         values = asdict(self.state)
         return {name: values[name] for name in ("epoch", "step", "best_score", "best_epoch", "history")}
 

@@ -35,6 +35,7 @@ class Finished:
     last_length: Tensor
 
     def hypotheses(self, n_best: int) -> list[list[Hypothesis]]:
+        """The best `n_best` of every video as records."""
         rows = zip(self.words.tolist(), self.log_probability.tolist(), self.score.tolist(), strict=True)
         return [
             [

@@ -9,7 +9,8 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch_geometric.nn import MeanAggregation, TransformerConv
+
+from model.geometric import MeanAggregation, TransformerConv
 
 
 def previous_slot(x: Tensor) -> Tensor:
@@ -165,6 +166,7 @@ class TransC(nn.Module):
         return actions, torch.cat([first, link], dim=1)
 
     def forward_edges(self, x: Tensor, edge_index: Tensor, edge_attr: Tensor) -> Tensor:
+        """The same over an edge list, for graphs of any form."""
         if self.lp_edge_attr is not None:
             edge_attr = self.lp_edge_attr(edge_attr).relu()
         x = self.lp(x)

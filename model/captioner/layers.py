@@ -36,6 +36,7 @@ class Attention(nn.Module):
         return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
 
     def keys_values(self, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of a memory, which every later query can use."""
         return self._split(self.linear_key(memory)), self._split(self.linear_value(memory))
 
     def forward(self, x: Tensor, keys_values: tuple[Tensor, Tensor], bias: Tensor | None = None) -> Tensor:

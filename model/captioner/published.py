@@ -37,6 +37,7 @@ def config_from_state_dict(tensors: dict[str, Tensor], **changes) -> CaptionerCo
             "visual_feed_forward": shape[layers + "0.intermediate.dense.weight"][0],
             "visual_layers": _count_layers(tensors, layers),
             "visual_positions": shape[visual + "embeddings.position_embeddings.weight"][0],
+            "slots": min(CaptionerConfig.slots, shape[visual + "embeddings.position_embeddings.weight"][0]),
             "width": shape["generator.linear.weight"][1],
             "vocab_size": shape["generator.linear.weight"][0],
             "feed_forward": shape["l2r_decoder.decoder_layer.0.feed_forward.w_1.weight"][0],

@@ -1,12 +1,14 @@
 """MiniMotion: what is drawn, who sees which combination, what the captions say, and that nothing else is touched."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dataset import READERS, mini_motion
 from dataset import mini_motion_grammar as grammar
+from dataset.arguments import CorpusArguments, open_corpus
 from dataset.mini_motion_scenes import DIAMETER, SIZES, distance, draw, motion
 from dataset.minimotion import read_attributes
 from utility.video import VideoReader
@@ -156,3 +158,13 @@ def test_a_corpus_of_others_is_never_touched(tmp_path, capsys, file):
 def test_too_few_clips_are_refused(tmp_path, capsys):
     assert mini_motion.main(["--num_clips", "19", "--root", str(tmp_path / "x")]) == 2
     assert "at least 20" in capsys.readouterr().err and not (tmp_path / "x").exists()
+
+
+def test_it_is_drawn_where_the_reader_looks_whatever_the_working_directory(tmp_path, monkeypatch):
+    drawn, read = [], []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(mini_motion, "make", lambda root, *_: drawn.append(root))
+    monkeypatch.setitem(READERS, "minimotion", lambda root, *_: read.append(root))
+    assert mini_motion.main([]) == 0 and mini_motion.main(["--root", "here"]) == 0
+    open_corpus(CorpusArguments())
+    assert drawn == [*read, Path("here")]

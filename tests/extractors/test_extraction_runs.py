@@ -189,6 +189,10 @@ def test_another_setting_is_refused_and_named(flags, whole, tmp_path, caplog):
     shutil.copytree(whole, tmp_path / "f")
     assert extract.main([*flags, "--features", str(tmp_path / "f"), "--rate", "2"]) == 2
     assert "rate was 1.0, now 2.0" in caplog.text and "--features" in caplog.text
+    caplog.clear()
+    planned = [*flags, "--features", str(tmp_path / "f"), "--rate", "2", "--dry_run"]
+    assert extract.main(planned) == 2 and "rate was 1.0, now 2.0" in caplog.text  # refused, as the run itself would be
+    assert extract.main([*planned, "--resume", "0"]) == 0
     same_features(tmp_path / "f", whole)
 
 

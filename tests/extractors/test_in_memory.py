@@ -6,40 +6,20 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from akg_file import heads, write_akg
+from tiny_networks import make_action_network, make_backbone
 
 import main
 from dataset.caption_features import CaptionFeatures
 from extractors import extract
 from extractors.in_memory import FileCaptioner, expand
-from model.backbone.clip import CLIP, small_config
-from model.backbone.i3d import I3D
-from pretrained.backbones import describe
-from utility.checkpoint import save_checkpoint
+from model.captioner import Captioner, CaptionerConfig
+from pretrained.i3d_weights import load_i3d
 from utility.feature_store import FeatureStore
 from utility.video_writer import write_video
 
 CLIPS = 12
 COLORS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (40, 40, 220)}
-
-
-def make_backbone(folder, seed):
-    torch.manual_seed(seed)
-    config = small_config(
-        embed_dim=32, vision_width=32, vision_layers=1, vision_heads=2, stem=(8, 16, 32), text_layers=1
-    )
-    described = describe(config, f"tiny{seed}", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
-    tensors = CLIP(config).state_dict()
-    save_checkpoint(folder, tensors=tensors, config={"backbone": described, "trained_on": ["a ball 2", "a ball 11"]})
-    return folder
-
-
-def make_action_network(folder):
-    torch.manual_seed(5)
-    config = {"width": 0.0625, "pool": None, "resize": 32, "size": 32, "num_classes": 4}
-    network = I3D(4, width=config["width"], pool=None)
-    trained_on = {"trained_on": ["a ball 11"], "corpus": "films of others"}
-    save_checkpoint(folder, tensors=network.state_dict(), config={"action_network": config, **trained_on})
-    return folder
 
 
 def clip(number):
@@ -146,6 +126,26 @@ def test_the_program_captions_files_and_folders_and_survives_broken_ones(trained
     assert "add compat item 'beam'" in capsys.readouterr().err
     assert main.main(words[:3] + words[4:]) == 1  # nothing but the two bad files
     assert capsys.readouterr().out == ""
+
+
+def test_a_published_checkpoint_captions_a_file_with_the_networks_of_the_flags(trained, tmp_path, capsys):
+    torch.manual_seed(1)
+    words = ["<PAD>", "<S>", "a", "red", "thing"]
+    actions = load_i3d(trained / "i3d").model.feature_dim
+    config = CaptionerConfig.small(32, actions, len(words), slots=6, nodes_per_slot=9, node_positions=False)
+    model = Captioner(config)
+    model.generator.linear.bias.data[1] = 1.0
+    path = write_akg(tmp_path / "9.ckpt", model, words, heads(config))
+    flags = ["--caption", str(trained / "videos/a ball 0.mp4"), "--checkpoint", str(path), "--device", "cpu"]
+    assert main.main(flags) == 2
+    assert "does not say which backbone" in capsys.readouterr().err
+    places = ["--backbone", str(trained / "clip"), "--action_network", str(trained / "i3d")]
+    assert main.main([*flags, *places]) == 0
+    file, caption = capsys.readouterr().out.rstrip("\n").split("\t")
+    assert file.endswith("a ball 0.mp4") and set(caption.split()) <= set(words)
+    captioner = FileCaptioner(path, {"backbone": str(trained / "clip"), "action_network": str(trained / "i3d")}, "cpu")
+    assert captioner.sampling.rule == "reference" and captioner.arrays(file)["nodes"].shape == (6, 9, 32)
+    assert captioner.caption(file).caption == caption
 
 
 def test_another_network_is_refused_by_name(trained, tmp_path, capsys):

@@ -143,3 +143,12 @@ def test_help_comes_without_importing_torch():
     result = subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     assert "--x" in result.stdout and "--config" in result.stdout
+
+
+def test_a_section_may_be_the_value_of_a_flag(tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("note:\n  deep: {x: 1}\n  word: caf\u00e9\nsize: 3\n")
+    words = config_words(file, {"note", "size"}, sections=["note"])
+    assert words == ['--note={"deep": {"x": 1}, "word": "caf\u00e9"}', "--size=3"]
+    with pytest.raises(ValueError, match="'note' is a flag and needs a value"):
+        config_words(file, {"note", "size"})

@@ -83,6 +83,20 @@ def test_without_java_only_meteor_is_missing(monkeypatch, tmp_path):
         caption_tokens.java_problem.cache_clear()
 
 
+def test_spice_is_computed_on_request_or_says_what_it_needs(monkeypatch):
+    from utility import caption_metrics
+
+    assert "SPICE" not in score(REFERENCES, PREDICTIONS, "nltk", ("CIDEr",))
+    monkeypatch.setattr(caption_metrics, "java_problem", lambda: None)
+    if caption_metrics.spice_problem() is None:
+        pytest.skip("the models of SPICE are installed")
+    scores = score(REFERENCES, PREDICTIONS, "nltk", ("SPICE",))
+    assert scores["SPICE"] is None and "stanford-corenlp-3.6.0-models.jar in " in scores["notes"][0]
+    assert "http://nlp.stanford.edu/software/" in scores["notes"][0]
+    monkeypatch.setattr(caption_metrics, "java_problem", lambda: "no java on the PATH")
+    assert score(REFERENCES, PREDICTIONS, "nltk", ("SPICE",))["notes"] == ["SPICE is missing: no java on the PATH"]
+
+
 def test_videos_without_prediction_are_counted_in_a_note():
     scores = score(REFERENCES, {"a": "a man"}, "nltk", ("BLEU", "CIDEr"))
     assert scores["num_videos"] == 1

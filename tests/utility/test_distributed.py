@@ -4,6 +4,7 @@ import pytest
 import torch
 from launch import launch
 
+from utility import distributed
 from utility.distributed import Distributed, ShardedSampler, all_gather_with_gradient, choose_device
 
 SCRIPT = """
@@ -70,6 +71,21 @@ def test_a_plain_process_needs_no_group():
     assert dist.is_main and dist.all_sum(3) == 3 and dist.gather_objects("x") == ["x"]
     dist.barrier()
     dist.stop()
+
+
+@pytest.mark.parametrize(
+    ("given", "siblings", "threads"), [("3", "1", 3), ("", "1", 8), (None, "4", 2), (None, "16", 1)]
+)
+def test_threads_are_those_asked_for_or_the_cores_shared_by_the_processes(monkeypatch, given, siblings, threads):
+    before, chosen = torch.get_num_threads(), []
+    monkeypatch.setattr(distributed, "available_cores", lambda: 8)
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", siblings)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    distributed.start("cpu").stop()
+    assert chosen == [threads] and torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize(("length", "world", "batch"), [(10, 1, 5), (10, 2, 4), (11, 3, 6), (2, 4, 4)])

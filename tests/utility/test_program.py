@@ -1,9 +1,10 @@
 import errno
 
 import pytest
+import torch
 
 from utility.engine import NonFiniteLoss, OutOfDeviceMemory
-from utility.program import run_program
+from utility.program import run_program, run_stage
 from utility.record_log import LogInUse
 
 
@@ -44,3 +45,25 @@ def test_mistakes_of_the_program_keep_their_traceback():
 def test_an_unknown_device_is_a_mistake_of_the_user(capsys):
     assert run_program(lambda dist: 0, "tpu") == 2
     assert "unknown device 'tpu'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "message"),
+    [
+        (ValueError("no such split"), 2, "no such split"),
+        (FileNotFoundError("not there"), 2, "not there"),
+        (
+            torch.OutOfMemoryError("2 GiB wanted\nmore"),
+            2,
+            "out of memory (2 GiB wanted). Buy some; what is stored stays",
+        ),
+        (KeyboardInterrupt(), 130, "the same command continues"),
+    ],
+)
+def test_a_stage_ends_in_words_too(error, status, message, caplog):
+    def work(dist):
+        raise error
+
+    assert run_stage(work, "cpu", "Buy some") == status
+    assert message in caplog.text
+    assert run_stage(lambda dist: 1, "cpu") == 1
