@@ -47,7 +47,7 @@ def test_a_captioner_learns_the_real_clips_by_heart(clips, tmp_path, features, c
     caplog.set_level(logging.INFO)
     data = ["--data_root", str(clips), "--model_name", f"clips_{features}+videomask", "--output_dir", str(tmp_path)]
     data += ["--device", "cpu", "--tokenizer", "nltk"]
-    training = ["--epochs", "150", "--batch_size", "17", "--captions_per_video", "1", "--lr", "2e-3"]
+    training = ["--epochs", "450", "--batch_size", "17", "--captions_per_video", "1", "--lr", "2e-3"]
     assert main.main([*data, "--do_train", *training]) == 0
     assert main.main([*data, "--do_eval", "--checkpoint", str(tmp_path), "--split", "train"]) == 0
     said = json.loads((tmp_path / "train_predictions.json").read_text())
