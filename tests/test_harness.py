@@ -78,3 +78,9 @@ def test_skip_of_a_whole_file_fails_on_ci(tmp_path):
     result, output = run_pytest("-p", "conftest", tmp_path, cwd=tmp_path, CI="true", PYTHONPATH=str(TESTS))
     assert result != 0, output
     assert "skipped on CI" in output
+
+
+def test_files_of_tests_have_names_of_their_own():
+    names = [path.name for path in Path(__file__).parent.rglob("test_*.py")]
+    # Without packages, pytest imports them all as top-level modules: of two with one name it runs the first.
+    assert sorted(names) == sorted(set(names))
