@@ -7,7 +7,7 @@
 
 Frames with the nine tiles or the objects, spatial and temporal edges with their weight as thickness, and a timeline.
 Without `--backbone` nodes are compared by small pictures of themselves, without `--action_network` edges inside a slot
-are left out: enough for a first look, and nothing has to be fetched. With `--checkpoint` it is the graph that this
+are all thin: enough for a first look, and nothing has to be fetched. With `--checkpoint` it is the graph that this
 captioner reads, and its caption.
 """
 

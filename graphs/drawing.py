@@ -22,7 +22,7 @@ from utility.images import grid_boxes
 Arrays = Mapping[str, np.ndarray]
 
 COLORS = {"spatial": "#2ec4b6", "temporal": "#ff6b35", "node": "#ffffff", "ink": "#2b2d33", "grey": "#8a8d94"}
-GAP = 0.35  # between two frames, in widths of a frame
+GAP = 0.2  # between two frames, in widths of a frame
 WIDEST, THINNEST = 3.2, 0.4  # lines, in points
 STEPS = 24  # straight pieces of a curved line
 
@@ -89,7 +89,8 @@ def draw_frames(
 ) -> None:
     """The filled slots side by side: tiles or objects, edges inside a slot, the strongest edges to the next slot.
 
-    Inside a slot all pairs carry one action vector, so their lines are as wide as that vector is long.
+    Inside a slot all pairs carry one action vector, so their lines are as wide as that vector is long; without actions
+    they are all thin.
 
     Args:
         frames: uint8 [n, 3, H, W], of the filled slots.
@@ -107,13 +108,18 @@ def draw_frames(
         left = slot * step
         axes.imshow(np.asarray(frame).transpose(1, 2, 0), extent=(left, left + width, height, 0), zorder=1)
         _slot_label(axes, graph, slot, left, height, bool(mask[slot].any()))
-        for box in boxes[slot][mask[slot]]:
-            corner = (left + box[0], box[1])
-            style = {"linewidth": 1.6, "alpha": 0.95} if "boxes" in graph else {"linewidth": 0.5, "alpha": 0.35}
-            color = COLORS["node"]
-            axes.add_patch(
-                Rectangle(corner, box[2] - box[0], box[3] - box[1], fill=False, color=color, zorder=2, **style)
+        style = {"linewidth": 1.6, "alpha": 0.95} if "boxes" in graph else {"linewidth": 0.5, "alpha": 0.35}
+        for number in np.flatnonzero(mask[slot]):
+            x, y, right, bottom = boxes[slot, number]
+            frame_of = Rectangle(
+                (left + x, y), right - x, bottom - y, fill=False, color=COLORS["node"], zorder=2, **style
             )
+            axes.add_patch(frame_of)
+            if "scores" in graph:
+                score = f"{float(graph['scores'][slot, number]):.2f}"
+                backing = {"facecolor": COLORS["ink"], "alpha": 0.6, "pad": 0.8, "edgecolor": "none"}
+                place = {"x": left + x + 0.01 * width, "y": y + 0.015 * height, "va": "top", "zorder": 6}
+                axes.text(s=score, fontsize=7, color=COLORS["node"], bbox=backing, **place)
     _spatial_lines(axes, graph, centres, mask)
     _temporal_lines(axes, graph, centres, len(frames), links)
     axes.scatter(*centres[mask].T, s=16, color=COLORS["node"], edgecolor=COLORS["ink"], linewidth=0.7, zorder=5)
@@ -132,14 +138,14 @@ def _slot_label(axes: Axes, graph: Arrays, slot: int, left: float, height: int, 
 
 
 def _spatial_lines(axes: Axes, graph: Arrays, centres: np.ndarray, mask: np.ndarray) -> None:
-    if "actions" not in graph:
-        return
-    widths = thickness(np.linalg.norm(np.asarray(graph["actions"], np.float64)[: len(mask)], axis=-1))
+    widths = np.full(len(mask), 2 * THINNEST)
+    if "actions" in graph:
+        widths = thickness(np.linalg.norm(np.asarray(graph["actions"], np.float64)[: len(mask)], axis=-1)) * 0.6
     for slot, present in enumerate(mask):
         points = centres[slot][present]
         one, other = np.triu_indices(len(points), k=1)
         lines = np.stack([points[one], points[other]], axis=1)
-        style = {"linewidth": widths[slot] * 0.6, "color": COLORS["spatial"], "alpha": 0.55, "zorder": 3}
+        style = {"linewidth": widths[slot], "color": COLORS["spatial"], "alpha": 0.55, "zorder": 3}
         axes.add_collection(LineCollection(list(lines), **style))
 
 
@@ -171,26 +177,26 @@ def draw_timeline(axes: Axes, graph: Arrays) -> None:
     filled = np.asarray(graph["slot_mask"], bool)
     time = np.asarray(graph["frame_time"], np.float64)[filled]
     width = 0.3 * float(np.diff(time).min()) if len(time) > 1 else 0.3
+    alike = likeness(graph)[: len(time) - 1]
+    line = ((time[:-1] + time[1:]) / 2, alike, "o-")
+    style = {"color": COLORS["temporal"], "markersize": 4, "linewidth": 1.4}
+    range_of = (min(0.0, np.nanmin(alike, initial=0.0)), 1.05)
+    axes.set_xticks(time, [f"{second:.2f}" for second in time])
+    axes.set_xlabel("seconds", fontsize=9)
+    axes.set_xlim(time[0] - 2 * width, time[-1] + 2 * width)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
     if "actions" in graph:
         strength = np.linalg.norm(np.asarray(graph["actions"], np.float64)[filled], axis=-1)
         axes.bar(time, strength, width, color=COLORS["spatial"], alpha=0.8)
         axes.set_ylabel("length of\naction vector", color=COLORS["ink"], fontsize=9)
         axes.set_ylim(0, 1.25 * max(strength.max(), 1e-9))
-    else:
-        axes.scatter(time, np.zeros(len(time)), color=COLORS["spatial"])
-        axes.set_yticks([])
-    axes.set_xlabel("seconds", fontsize=9)
-    axes.set_xlim(time[0] - 2 * width, time[-1] + 2 * width)
-    axes.tick_params(labelsize=8)
-    axes.spines[["top", "right"]].set_visible(False)
-    if len(time) > 1:
-        other = axes.twinx()
-        alike = likeness(graph)[: len(time) - 1]
-        other.plot((time[:-1] + time[1:]) / 2, alike, "o-", color=COLORS["temporal"], markersize=4, linewidth=1.4)
-        other.set_ylim(min(0.0, np.nanmin(alike, initial=0.0)), 1.05)
-        other.set_ylabel("likeness to\nthe next slot", color=COLORS["ink"], fontsize=9)
-        other.tick_params(labelsize=8)
-        other.spines[["top"]].set_visible(False)
+        axes = axes.twinx()
+        axes.spines[["top"]].set_visible(False)
+        axes.tick_params(labelsize=8)
+    axes.plot(*line, **style)
+    axes.set_ylim(*range_of)
+    axes.set_ylabel("likeness to\nthe next slot", color=COLORS["ink"], fontsize=9)
 
 
 def draw_graph(
@@ -204,7 +210,7 @@ def draw_graph(
 
     Args:
         frames: uint8 [n, 3, H, W], the frames of the filled slots in their order.
-        graph: arrays of a compact action graph; without `actions` edges inside slots are left out.
+        graph: arrays of a compact action graph, with or without `actions`.
         boxes: [S, P, 4]; by default `node_boxes` of a 3 x 3 grid.
 
     Raises:
@@ -217,16 +223,17 @@ def draw_graph(
     if boxes is None:
         boxes = node_boxes(graph, height, width)
     across = filled + (filled - 1) * GAP
-    inches = min(18.0, max(7.0, 3.0 * across * min(1.0, width / height)))
-    tall = inches * 0.94 / across * height / width * 1.2
-    figure = Figure(figsize=(inches, tall + 2.6), layout="constrained")
-    above, below = figure.subplots(2, 1, height_ratios=[tall, 1.7])
+    inches = min(18.0, max(7.0, 3.4 * across * min(1.0, width / height)))
+    tall = inches * 0.97 / across * height / width * 1.2
+    figure = Figure(figsize=(inches, tall + 2.0), layout="constrained")
+    above, below = figure.subplots(2, 1, height_ratios=[tall, 1.1])
     draw_frames(above, frames, graph, boxes, links)
     draw_timeline(below, graph)
     lines = [Line2D([], [], color=COLORS[kind], linewidth=2.5) for kind in ("spatial", "temporal")]
-    words = ["same slot: carries the action", f"next slot: the {links} most alike of each node"]
-    first = 0 if "actions" in graph else 1
-    figure.legend(lines[first:], words[first:], loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    inside = "same slot: all carry its action" if "actions" in graph else "same slot"
+    alike = "most alike node" if links == 1 else f"{links} most alike nodes"
+    words = [inside, f"next slot: the {alike} of each, the stronger the wider"]
+    figure.legend(lines, words, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     if title:
         figure.suptitle(title, fontsize=11, color=COLORS["ink"])
     return figure

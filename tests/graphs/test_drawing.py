@@ -125,7 +125,7 @@ def test_one_slot_and_no_actions_can_be_drawn(tmp_path):
     del arrays["actions"]
     figure = draw_graph(FRAMES[:1], arrays, title="alone")
     figure.savefig(tmp_path / "one.png", dpi=40)
-    assert len(figure.axes) == 2  # no likeness to a next slot
+    assert len(figure.axes) == 2  # one scale in the timeline
 
 
 def test_attention_is_drawn_layer_by_layer():
