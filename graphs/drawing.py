@@ -63,11 +63,16 @@ def likeness(graph: Arrays) -> np.ndarray:
 
 
 def thickness(weights: np.ndarray) -> np.ndarray:
-    """Widths of lines in points: the smallest weight is the thinnest line, the largest the widest."""
+    """Widths of lines in points: the smallest weight is the thinnest line, the largest the widest.
+
+    Weights that differ by less than a fifth of their mean stay near the middle: no more is seen than is there.
+    """
     weights = np.asarray(weights, np.float64)
-    span = np.ptp(weights) if weights.size else 0.0
-    share = (weights - weights.min()) / span if span > 1e-9 else np.full(weights.shape, 0.4)
-    return THINNEST + share * (WIDEST - THINNEST)
+    if not weights.size:
+        return weights
+    low, high = weights.min(), weights.max()
+    span = max(high - low, 0.2 * abs(weights.mean()), 1e-12)
+    return THINNEST + (0.5 + (weights - (low + high) / 2) / span) * (WIDEST - THINNEST)
 
 
 def strongest_links(temporal: np.ndarray, links: int) -> tuple[np.ndarray, np.ndarray]:
@@ -140,7 +145,8 @@ def _slot_label(axes: Axes, graph: Arrays, slot: int, left: float, height: int, 
 def _spatial_lines(axes: Axes, graph: Arrays, centres: np.ndarray, mask: np.ndarray) -> None:
     widths = np.full(len(mask), 2 * THINNEST)
     if "actions" in graph:
-        widths = thickness(np.linalg.norm(np.asarray(graph["actions"], np.float64)[: len(mask)], axis=-1)) * 0.6
+        length = np.linalg.norm(np.asarray(graph["actions"], np.float64)[: len(mask)], axis=-1)
+        widths = THINNEST + length / max(length.max(), 1e-12) * (0.6 * WIDEST - THINNEST)
     for slot, present in enumerate(mask):
         points = centres[slot][present]
         one, other = np.triu_indices(len(points), k=1)
