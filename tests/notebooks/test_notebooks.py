@@ -19,9 +19,16 @@ def kinds(notebook):
     return [(output.output_type, output.get("name"), *sorted(output.get("data", {}))) for output in outputs(notebook)]
 
 
+@pytest.fixture(scope="module")
+def small_run(tmp_path_factory):
+    """Where the notebooks train their captioner, once for all of them."""
+    return tmp_path_factory.mktemp("small")
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs_from_top_to_bottom(path, monkeypatch):
+def test_runs_from_top_to_bottom(path, small_run, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("NOTEBOOK_RUN", str(small_run))
     notebook = nbformat.read(path, 4)
     kept = kinds(notebook)
     resources = {"metadata": {"path": path.parent}}
