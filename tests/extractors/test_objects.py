@@ -9,10 +9,12 @@ import torch
 from test_in_memory import make_action_network, make_backbone
 from tiny import CLOSE, same_features, store
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
+from torchvision.ops import box_iou
 
 import main
 from dataset.captioning import padded_rows
 from extractors import extract, i3d_feature_extractor, object_node_theta_1_feature_extractor, runner
+from extractors.base import Sampling, extract_file
 from extractors.in_memory import FileCaptioner
 from extractors.object_features import ObjectNodes
 from graphs import object_based_spatial_action_graph
@@ -324,3 +326,15 @@ def test_a_captioner_of_objects_asks_for_its_detector(features, corpus, without_
     assert main.main(say) == 0
     assert main.main([*say, "--detector", "nowhere.onnx"]) == 2
     assert "needs the detector motion (1): give it with --detector PATH" in capsys.readouterr().err
+
+
+def test_the_stage_finds_the_bear_in_a_real_clip(shared_data, backbone):
+    """Frame 20 of the clip, sampled as slot 1: box and score as they were written down with the clips."""
+    detector = load_detector(shared_data / "weights/fastestdet_coco.onnx")
+    extractor = ObjectNodes(detector, backbone, torch.device("cpu"))
+    found = extract_file(shared_data / "videos/bear.mp4", [extractor], Sampling(rate=1.5, slots=3))["OBased"]
+    assert found["frame_index"].tolist() == [0, 20, 40] and found["counts"][1] >= 1
+    assert found["scores"][1, 0] == pytest.approx(0.931, abs=0.1)
+    listed = torch.tensor([[0.119, 0.446, 0.554, 0.901]])
+    assert box_iou(torch.from_numpy(found["boxes"][1, :1]), listed).item() > 0.7
+    assert np.isfinite(found["nodes"]).all() and found["nodes"][found["node_mask"]].any(axis=1).all()
