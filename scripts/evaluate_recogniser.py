@@ -51,6 +51,7 @@ def run(args: EvaluateArguments, data: RecognitionData, dist: Any) -> None:
     """
     from dataset.action_videos import ActionPictures, EvaluationClips
     from scripts.train_models.evaluation import predict, results
+    from scripts.train_models.inputs import Inputs
     from scripts.train_models.run_folder import RunFolder, find_run, load_recogniser, read_run
 
     run = read_run(find_run(args.checkpoint))
@@ -64,9 +65,8 @@ def run(args: EvaluateArguments, data: RecognitionData, dist: Any) -> None:
         raise ValueError(f"{corpus.name} has no clips in the {args.split} split; it has {parts}")
     texts = model.class_texts(corpus.classes, backbone.tokenizer)
     clips = EvaluationClips(corpus.splits[args.split], ActionPictures(run.views))
-    found = predict(
-        model, texts, clips, (backbone.mean, backbone.std), dist, data.batch_size or 4, data.num_workers
-    )  # fmt: skip
+    inputs = Inputs(model, (backbone.mean, backbone.std))
+    found = predict(model, texts, clips, inputs, dist, data.batch_size or 4, data.num_workers)
     if not dist.is_main:
         return
     name = f"{args.split}_{corpus.name}"

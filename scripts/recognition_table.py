@@ -4,7 +4,8 @@
     python -m scripts.recognition_table --methods video_coop vita --shots full --seeds 0 --epochs 4
 
 Trains every method over a frozen backbone (the demo's) with all training clips and with few per class, several times,
-and prints a Markdown table of test top-1: mean, spread, seconds of a training. A finished run is not repeated.
+and prints a Markdown table of test top-1: mean and spread, what learns, what it took. A finished training is not
+repeated, and one that was stopped is resumed: the same command goes on.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from scripts.train_models.settings import METHODS
 from utility.arguments import parse
 
 log = logging.getLogger(__name__)
+
+ZERO = "zero-shot backbone"
 
 
 @dataclass
@@ -61,40 +64,54 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run(args: TableArguments, dist: Any) -> None:
     folder = Path(args.output_dir)
-    rows: dict[str, dict[str, Any]] = {"zero-shot backbone": {"zero": zero_shot(args, dist)}}
-    for method in args.methods:
-        rows[method] = {
-            shots: [one_run(args, folder, method, shots, seed) for seed in args.seeds] for shots in args.shots
-        }
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    rows: dict[str, dict[str, Any]] = {ZERO: {"zero": zero_shot(args, dist)}}
+    for shots in args.shots:
+        for method in args.methods:
+            cell = [one_run(args, folder, method, shots, seed) for seed in args.seeds]
+            rows.setdefault(method, {})[shots] = cell
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     print("\n".join(table(rows, args.shots, len(args.seeds))))
 
 
 def one_run(args: TableArguments, folder: Path, method: str, shots: str, seed: int) -> dict[str, float]:
-    """{"top1", "seconds"} of one training, from its files where it is finished."""
+    """What `row_of` says of one training, from its files where it is finished."""
     from scripts.train_models import train_recogniser
 
     run_id = f"{shots}-seed{seed}"
     done = folder / method / "MiniMotion" / run_id / "table_row.json"
     if done.is_file():
         return json.loads(done.read_text(encoding="utf-8"))
-    words = ["--dataset", "minimotion", "--models_root", folder, "--run_id", run_id, "--random_seed", seed]
+    words = ["--dataset", "minimotion", "--models_root", folder, "--run_id", run_id, "--random_seed", seed, "--resume"]
     words += ["--device", args.device, "--early_stop_patience", 0]
+    # Trainings read the same clips.
+    words += ["--use_cache", "--save_to_cache", "--cache_dir", folder / "decoded"]
     few = shots != "full"
     given = {
         "--backbone": args.backbone, "--data_root": args.data_root, "--limit": args.limit,
         "--K_train": shots if few else None, "--epochs": args.few_shot_epochs if few else args.epochs,
     }  # fmt: skip
     words += [word for name, value in given.items() if value is not None for word in (name, value)]
-    start = time.perf_counter()
+    resumed = (done.parent / "last").is_dir()
+    start, work = time.perf_counter(), time.process_time()
     status = train_recogniser.main(method, list(map(str, words)))
     if status:
         raise ValueError(f"{method} with {' '.join(map(str, words))} ended with status {status}")
-    results = json.loads((done.parent / "test_results.json").read_text(encoding="utf-8"))
-    row = {"top1": results["top1"], "seconds": time.perf_counter() - start}
+    row = row_of(done.parent) | {
+        "seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - work, "resumed": resumed,
+    }  # fmt: skip
     done.write_text(json.dumps(row) + "\n", encoding="utf-8")
     return row
+
+
+def row_of(folder: Path) -> dict[str, float]:
+    """{"top1", "trainable", "videos_per_second"} of a finished run, on the test split."""
+    results = json.loads((folder / "test_results.json").read_text(encoding="utf-8"))
+    return {
+        "top1": results["top1"],
+        "trainable": results["cost"]["trainable"],
+        "videos_per_second": results["videos_per_second"],
+    }
 
 
 def zero_shot(args: TableArguments, dist: Any) -> dict[str, float]:
@@ -104,6 +121,7 @@ def zero_shot(args: TableArguments, dist: Any) -> dict[str, float]:
     from model.recognition import build
     from pretrained.backbones import load_backbone
     from scripts.train_models.evaluation import predict
+    from scripts.train_models.inputs import Inputs
     from scripts.train_models.session import default_backbone
 
     start = time.perf_counter()
@@ -113,24 +131,27 @@ def zero_shot(args: TableArguments, dist: Any) -> dict[str, float]:
     texts = model.class_texts(corpus.classes, backbone.tokenizer)
     views = ViewSettings(backbone.resolution, temporal=1, spatial=1)
     clips = EvaluationClips(corpus.splits["test"][: args.limit], ActionPictures(views))
-    found = predict(model, texts, clips, (backbone.mean, backbone.std), dist, 16)
+    found = predict(model, texts, clips, Inputs(model, (backbone.mean, backbone.std)), dist, 16)
     return {"top1": found.top1, "clips": len(found.names), "seconds": time.perf_counter() - start}
 
 
 def table(rows: dict[str, dict[str, Any]], shots: Sequence[str], seeds: int) -> list[str]:
     """Lines of the Markdown table."""
-    zero = rows["zero-shot backbone"]["zero"]
+    zero = rows[ZERO]["zero"]
     heads = ["all clips" if s == "full" else f"{s} per class" for s in shots]
+    more = ["learnt", f"processor seconds, {heads[0]}", "videos/s"]
     lines = [f"Test top-1 in per cent, {zero['clips']} clips, mean and standard deviation of {seeds} trainings.", ""]
-    lines += [f"| method | {' | '.join(heads)} | seconds, {heads[0]} |", "|---" * (len(shots) + 2) + "|"]
+    lines += [f"| method | {' | '.join([*heads, *more])} |", "|---" * (len(shots) + 4) + "|"]
     alone = f"{100 * zero['top1']:.1f}"
-    lines.append(f"| zero-shot backbone | {' | '.join([alone] * len(shots))} | |")
+    lines.append(f"| {ZERO} | {' | '.join([alone] * len(shots))} | 0 | | |")
     for method, cells in rows.items():
-        if method == "zero-shot backbone":
+        if method == ZERO:
             continue
         shown = [_spread([100 * run["top1"] for run in cells[s]]) for s in shots]
-        seconds = mean(run["seconds"] for run in cells[shots[0]])
-        lines.append(f"| {method} | {' | '.join(shown)} | {seconds:.0f} |")
+        # A resumed training took longer than what was measured of it.
+        first = [run for run in cells[shots[0]] if not run.get("resumed")] or cells[shots[0]]
+        work, speed = (mean(run[name] for run in first) for name in ("processor_seconds", "videos_per_second"))
+        lines.append(f"| {method} | {' | '.join(shown)} | {first[0]['trainable']:,} | {work:.0f} | {speed:.0f} |")
     return lines
 
 

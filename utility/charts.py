@@ -14,14 +14,20 @@ PAPER, INK, GREY, BAR, DARK = (255, 255, 255), (40, 40, 44), (150, 150, 155), (7
 
 
 def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path, side: int = 720) -> None:
-    """Writes the matrix with every row scaled to 1: rows are true classes. Names and counts where they are readable."""
+    """Writes the matrix with every row scaled to 1: rows are true classes. Names and counts where they are readable,
+    else the classes that are confused most often."""
     counts = np.asarray(confusion)
     classes = len(counts)
     cell = max(side // classes, 2)
     font = ImageFont.load_default(max(min(cell - 4, 13), 6))
     readable = cell >= 12
-    margin = int(max((font.getlength(name) for name in names), default=0)) + 16 if readable else 24
-    picture = Image.new("RGB", (margin + cell * classes + 12, margin + cell * classes + 12), PAPER)
+    margin = int(max((font.getlength(name) for name in names), default=0)) + 16 if readable else 12
+    notes = ["rows: true classes, columns: predicted ones; numbers: clips"]
+    if not readable:
+        notes = [f"{classes} classes; rows: true, columns: predicted; taken for another most often:"]
+        notes += [f"{names[a]} for {names[b]}: {counts[a, b]} of {counts[a].sum()}" for a, b in most_confused(counts)]
+    end = margin + cell * classes
+    picture = Image.new("RGB", (end + 12, end + 16 + 17 * len(notes)), PAPER)
     draw = ImageDraw.Draw(picture)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     for row in range(classes):
@@ -37,9 +43,18 @@ def draw_confusion(confusion: np.ndarray, names: Sequence[str], path: Path, side
             label = Image.new("RGB", (margin - 8, cell), PAPER)
             ImageDraw.Draw(label).text((0, cell / 2), name, INK, font, "lm")
             picture.paste(label.rotate(90, expand=True), (margin + k * cell, 2))
-    else:
-        draw.text((margin, 4), f"{classes} classes: rows are true, columns predicted", INK, font)
+    draw.rectangle((margin - 1, margin - 1, end, end), outline=GREY)
+    for k, note in enumerate(notes):
+        draw.text((margin, end + 8 + 17 * k), note, INK, ImageFont.load_default(12))
     _save(picture, path)
+
+
+def most_confused(counts: np.ndarray, most: int = 5) -> list[tuple[int, int]]:
+    """(true class, predicted class) of the largest counts beside the diagonal, in falling order."""
+    wrong = counts - np.diag(np.diag(counts))
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = zip(*np.unravel_index(order, counts.shape), strict=True)
+    return [(int(a), int(b)) for a, b in pairs if wrong[a, b]]
 
 
 def draw_reliability(bins: Reliability, path: Path, side: int = 420) -> None:

@@ -136,15 +136,20 @@ class VisionTower(nn.Module):
         return self.conv1(self.stem(pixels) if self.config.stem else pixels).flatten(2).mT
 
     def embed(self, pixels: Tensor, videos: int | None = None, prompts: Sequence = ()) -> Tokens:
-        """Tokens that enter the first block."""
-        size = self.config.resolution
-        if pixels.ndim != 4 or pixels.shape[1:] != (3, size, size):
+        """Tokens that enter the first block.
+
+        Shapes:
+            pixels: [N, 3, R, R] normalised, or their `patches` [N, grid**2, D]
+        """
+        size, known = self.config.resolution, pixels.ndim == 3
+        wanted = (self.config.grid**2, self.config.vision_width) if known else (3, size, size)
+        if pixels.shape[1:] != wanted:
             raise ValueError(f"pixels have shape {list(pixels.shape)}; this tower reads [N, 3, {size}, {size}]")
         count = pixels.shape[0]
         videos = count if videos is None else videos
         if videos and count % videos:
             raise ValueError(f"{count} frames do not divide into {videos} videos; give every video the same number")
-        patches = self.patches(pixels, videos)
+        patches = pixels if known else self.patches(pixels, videos)
         first = self.class_embedding.to(patches.dtype).expand(count, 1, -1)
         frames = torch.cat([first, patches], 1) + self.positional_embedding.to(patches.dtype)
         tokens = Tokens(frames, videos)

@@ -227,12 +227,33 @@ class Recogniser(nn.Module):
 
     # ---- video -----------------------------------------------------------------------------------------------------
 
+    @property
+    def keeps_frames(self) -> bool:
+        """Whether `frozen_part` saves much: the whole vision tower, or a stem of convolutions."""
+        return not self.vision_prompts or bool(self.clip.config.stem)
+
+    @torch.no_grad()
+    def frozen_part(self, pixels: Tensor) -> Tensor:
+        """What no prompt can change of the vision tower's work, so that a trainer may keep it instead of pixels.
+
+        Shapes:
+            pixels: [B, V, T, 3, R, R]; returns frame features [B, V, T, E] where no prompt enters the vision tower,
+            else patches [B, V, T, grid**2, D]
+        """
+        shape = pixels.shape[:3]
+        if not self.vision_prompts:
+            return self.encode_views(pixels.flatten(0, 1))[0].unflatten(0, shape[:2])
+        return self.clip.visual.patches(pixels.flatten(0, 2), shape[0] * shape[1]).unflatten(0, shape)
+
     def encode_views(self, views: Tensor, mask: Tensor | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Features of all frames, not normalised, and what the text tower may want to see.
 
         Shapes:
-            views: [N, T, 3, R, R]; mask: [N, T]; returns [N, T, E] and {name: [N, T, ...]}
+            views: [N, T, 3, R, R], or what `frozen_part` makes of them; mask: [N, T]
+            returns [N, T, E] and {name: [N, T, ...]}
         """
+        if views.ndim == 3:
+            return views, {}
         size = max(1, self.settings.frames_per_chunk // views.shape[1])
         masks = [None] * len(views) if mask is None else mask.split(size)
         pairs = list(zip(views.split(size), masks, strict=False))
@@ -274,12 +295,15 @@ class Recogniser(nn.Module):
             texts: from `class_texts`, or in eval mode from `cached`.
 
         Shapes:
-            pixels: [B, V, T, 3, R, R] normalised; mask: [B, V, T], frames that are there, None for all
+            pixels: [B, V, T, 3, R, R] normalised, or their `frozen_part`
+            mask: [B, V, T], frames that are there, None for all
 
         Raises:
             ValueError: pixels of another shape; cached text features in training mode.
         """
-        if pixels.ndim != 6:
+        config = self.clip.config
+        frozen = (config.grid**2, config.vision_width) if self.vision_prompts else (config.embed_dim,)
+        if pixels.ndim != 6 and pixels.shape[3:] != frozen:
             raise ValueError(f"pixels have shape {list(pixels.shape)}; expected [B, V, T, 3, R, R]")
         if self.training and texts.features is not None:
             raise ValueError("cached text features do not learn: use the classes from `class_texts` in training")

@@ -6,7 +6,7 @@ Shape letters: N clips, C classes.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from utility.calibration import calibration, fit_temperature, reliability, softm
 from utility.charts import draw_confusion, draw_reliability
 from utility.classification import classification_scores
 from utility.distributed import Distributed
-from utility.images import to_clip
 from utility.loader import to_device
 
 
@@ -45,14 +44,14 @@ class Predictions:
 
 @torch.no_grad()
 def predict(
-    model: Any, texts: Any, clips: EvaluationClips, normal: tuple[Sequence[float], Sequence[float]], dist: Distributed,
+    model: Any, texts: Any, clips: EvaluationClips, inputs: Callable[[ActionBatch], Any], dist: Distributed,
     batch_size: int = 4, num_workers: int = 0,
 ) -> Predictions:  # fmt: skip
     """Logits of all clips; every process reads its share and all get everything.
 
     Args:
         texts: classes, from `Recogniser.class_texts`; their features are computed once.
-        normal: mean and standard deviation of the backbone's pictures.
+        inputs: what the model is given of a batch (`Inputs`).
     """
     start = time.perf_counter()
     texts = model.cached(texts)
@@ -66,7 +65,7 @@ def predict(
         failed |= {clips.clips[own[position + k]].name: cause for k, cause in enumerate(causes) if cause is not None}
         if batch is not None:
             batch = to_device(batch, dist.device)
-            logits = model(to_clip(batch.frames, *normal), texts, batch.mask).logits.float().cpu().numpy()
+            logits = model(inputs(batch), texts, batch.mask).logits.float().cpu().numpy()
             for k, row, label, name in zip(places, logits, batch.labels.tolist(), batch.names, strict=True):
                 rows[own[position + k]] = (row, label, name)
         position += len(causes)

@@ -27,12 +27,12 @@ from pretrained.backbones import load_backbone
 from pretrained.recogniser_weights import RecogniserCheckpoint
 from scripts.train_models.continuing import continue_from
 from scripts.train_models.evaluation import Predictions, predict, results
+from scripts.train_models.inputs import Inputs
 from scripts.train_models.learner import Learner, profiled
 from scripts.train_models.run_folder import VALIDATION, RunFolder, models_root
 from scripts.train_models.settings import Arguments
 from utility.distributed import Distributed
 from utility.engine import OutOfDeviceMemory, train
-from utility.images import to_clip
 from utility.loader import BatchLoader
 from utility.logs import setup_logging
 from utility.places import ROOT, portable
@@ -93,7 +93,11 @@ class Session:
             v.space_between_frames, args.data.remove_black_strips,
         )  # fmt: skip
         self.normal = (self.backbone.mean, self.backbone.std)
+        changed = v.use_augmentation or v.videomix_type != "none"
+        self.inputs = self.inputs_of(keep=not changed)
+        self.validation_inputs = self.inputs_of(keep=True)
         self.texts = self.model.class_texts(self.corpus.classes, self.backbone.tokenizer)
+        self.validation_clips: EvaluationClips | None = None
 
     def build(self) -> Recogniser:
         """The recogniser of the flags; a key that its method does not read is named and left out."""
@@ -190,20 +194,19 @@ class Session:
         cache = CacheSettings(memory, folder, data.use_cache, data.save_to_cache, data.resized_cache_protocol)
         return ActionPictures(self.views, cache)
 
+    def inputs_of(self, keep: bool) -> Inputs:
+        """What the recogniser is given of batches; `keep`: clips come again and are the same then."""
+        return Inputs(self.model, self.normal, int(self.args.data.cache_gb * 2**30) if keep else 0)
+
     def start_state(self, loader: BatchLoader, optimizer: Any) -> TrainState:
         """Counters and learnt tensors that the run starts with."""
         run = self.args.run
         state = TrainState()
         if run.continue_from and not run.resume:
+            fresh = run.use_fresh_lr_scheduler
             state = continue_from(
-                run.continue_from,
-                run.models_root,
-                self.model,
-                optimizer,
-                run.lr,
-                run.use_fresh_lr_scheduler,
-                run.epochs,
-            )
+                run.continue_from, run.models_root, self.model, optimizer, run.lr, fresh, run.epochs
+            )  # fmt: skip
         if not state.epoch:
             state.epoch = min(run.epochs_to_skip, run.epochs - 1)
         state.step = state.epoch * loader.steps_per_epoch
@@ -211,7 +214,7 @@ class Session:
         return state
 
     def loss(self, learner: Learner, batch: ActionBatch) -> tuple[Any, int, dict[str, Any]]:
-        result = learner(to_clip(batch.frames, *self.normal), self.texts, batch.mask)
+        result = learner(self.inputs(batch), self.texts, batch.mask)
         mean = self.model.loss(result, batch.labels, self.texts, self.class_weights())
         truth = batch.labels if batch.labels.ndim == 1 else batch.labels.argmax(-1)
         accuracy = (result.logits.argmax(-1) == truth).float().mean()
@@ -264,7 +267,8 @@ class Session:
 
     def predict(self, clips: EvaluationClips) -> Predictions:
         data = self.args.data
-        return predict(self.model.eval(), self.texts, clips, self.normal, self.dist, data.batch_size, data.num_workers)
+        inputs = self.validation_inputs if clips is self.validation_clips else self.inputs_of(keep=False)
+        return predict(self.model.eval(), self.texts, clips, inputs, self.dist, data.batch_size, data.num_workers)
 
     def evaluate(self) -> None:
         """Scores the best epoch on the validation and test splits; the temperature is the validation's."""

@@ -1,6 +1,5 @@
-"""Golden values of what surrounds the recognisers: losses, calibration, mixing, views, crops, splits, rates, pooling.
-
-Attention rollout, an item of the same fixture, is not implemented and not checked.
+"""Golden values of what surrounds the recognisers: losses, calibration, mixing, views, crops, splits, rates, pooling,
+attention rollout.
 """
 
 import re
@@ -13,6 +12,7 @@ from runners_recognition import pooling
 from dataset.action_lists import ucf101_group
 from dataset.action_split import few_shot, group_split
 from model.recognition.objective import recognition_loss
+from model.recognition.rollout import rollout
 from utility.calibration import calibration, softmax
 from utility.schedules import epoch_cosine
 from utility.video_mix import Box, mix, mixed_label, spatial_box
@@ -115,6 +115,18 @@ def rates(item, arrays, tolerance) -> None:
     np.testing.assert_allclose(got, arrays["lr"], rtol=1e-6, atol=tolerance * item["lr"])
 
 
+def rolled_out(item, arrays, tolerance) -> None:
+    layers = int(re.search(r"(\d+) layers", item["attentions"])[1])
+    name, shape = re.search(r"inputs\('(\w+)<i>', ?\(([\d, ]+)\)\)", item["attentions"]).groups()
+    shape = [int(n) for n in shape.split(",")]
+    weights = [torch.from_numpy(fill.inputs(f"{name}{k}", shape)).float().softmax(-1) for k in range(layers)]
+    for key in (key for key in arrays if key.startswith("rollout_")):
+        # Weighing a frame's map by one number, as cls_weighted does, is undone when its largest value becomes 1.
+        kind = key.removeprefix("rollout_").replace("cls_weighted", "full")
+        got = rollout(weights, kind, recorded=True).numpy().reshape(arrays[key].shape)
+        np.testing.assert_allclose(got, arrays[key], atol=tolerance, err_msg=key)
+
+
 def modules(spec, arrays, folder) -> None:
     items, tolerance = spec["items"], spec["tolerance"]
     pools = {name: item for name, item in items.items() if name.startswith("attnpool")}
@@ -133,6 +145,8 @@ def modules(spec, arrays, folder) -> None:
     held_out(items["group_split"])
     shots(items["few_shot"])
     rates(items["lr"], arrays, tolerance)
+    if "rollout" in items:
+        rolled_out(items["rollout"], arrays, tolerance)
 
 
 RUNNERS = {"recognition/modules": modules}

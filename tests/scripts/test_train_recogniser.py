@@ -13,11 +13,14 @@ from launch import ROOT, torchrun
 from recogniser_scene import COLOURS, FRAMES, Scene, save_backbone
 
 from dataset.action_videos import EvaluationClips
+from model.recognition import Recogniser
 from pretrained import zoo
 from scripts.train_models import session, train_recogniser
+from scripts.train_models.inputs import Inputs
 from scripts.train_models.run_folder import find_run, load_recogniser, read_run
 from scripts.train_models.settings import METHODS
 from utility.checkpoint import load_checkpoint, read_plain, save_checkpoint
+from utility.images import to_clip
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +104,27 @@ def test_accumulated_equals_one_batch(scene):
     one = scene.train("video_coop", run_id="one", batch_size=8, batches_per_backprop=1, epochs=2)
     two = scene.train("video_coop", run_id="two", batch_size=2, batches_per_backprop=4, epochs=2)
     assert curves(one) == pytest.approx(curves(two), rel=1e-4)
+
+
+@pytest.mark.parametrize(("method", "calls"), [("video_coop", 24), ("dual_coop", 0)])
+def test_the_frozen_part_sees_a_clip_once_and_changes_nothing(scene, monkeypatch, method, calls):
+    """16 training and 8 validation clips, three epochs; only where it saves the vision tower."""
+    seen, part = [], Recogniser.frozen_part
+    monkeypatch.setattr(Recogniser, "frozen_part", lambda self, pixels: seen.append(len(pixels)) or part(self, pixels))
+    kept = scene.train(method, run_id="kept", epochs=3)
+    assert seen == [1] * calls
+    assert curves(kept) == pytest.approx(curves(scene.train(method, run_id="anew", epochs=3, cache_gb=0)), rel=1e-4)
+    assert len(seen) == calls
+    scene.train(method, run_id="mixed", videomix_type="spatial", epochs=2)
+    assert len(seen) == calls * 4 // 3  # mixed clips are never the same; those that validate are
+
+
+def test_kept_results_have_a_limit(scene):
+    one = scene.session("video_coop")
+    batch = next(iter(one.loader()))
+    inputs = Inputs(one.model, one.normal, keep_bytes=2 * FRAMES * 16 * 4)
+    torch.testing.assert_close(inputs(batch), one.model.frozen_part(to_clip(batch.frames, *one.normal)))
+    assert inputs.bytes == 2 * FRAMES * 16 * 4
 
 
 def test_the_rest_of_an_epoch_is_a_step_too(scene):

@@ -78,6 +78,23 @@ def test_less_memory_gives_the_same_gradients(name, chunks):
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_what_the_frozen_part_made_stands_for_pixels(name):
+    model, pixels, labels = recogniser(name, temporal_pooling="attention"), videos(), torch.tensor([1, 3])
+    plain = gradients(model, pixels, labels)
+    kept = gradients(model, model.frozen_part(pixels), labels)
+    assert plain.keys() == kept.keys()
+    for key, value in plain.items():
+        torch.testing.assert_close(kept[key], value, rtol=1e-4, atol=1e-5, msg=key)
+
+
+@pytest.mark.parametrize(("name", "keeps"), [("video_coop", True), ("dual_coop", False)])
+def test_keeping_pays_without_vision_prompts_or_with_a_stem(name, keeps):
+    assert recogniser(name).keeps_frames == keeps
+    stem = CLIP(small_config(resolution=32, stem=(8, 16), vision_width=32, text_width=32, vocab_size=60))
+    assert recogniser(name, stem).keeps_frames
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_everything_learns_and_the_backbone_does_not(name):
     model = recogniser(name, temporal_pooling="attention")
     found = gradients(model, videos(), torch.tensor([0, 2]))
@@ -165,6 +182,8 @@ def test_errors_say_what_to_do():
         model(videos(frames=4), texts(model))
     with pytest.raises(ValueError, match=r"expected \[B, V, T, 3, R, R\]"):
         model(videos()[0], texts(model))
+    with pytest.raises(ValueError, match=r"expected \[B, V, T, 3, R, R\]"):
+        model(recogniser("video_coop").frozen_part(videos()), texts(model))
     model = build("video_coop", clip, {"ctx-len": 15})
     with pytest.raises(ValueError, match="has 20 positions; use a shorter context"):
         texts(model) and model.embed_text(texts(model))
