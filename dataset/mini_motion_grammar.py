@@ -46,6 +46,7 @@ RELATIONS = {
     "meets": [("meets", "meeting"), ("bumps into", "bumping into")],
 }
 ACTIONS = {action: [form for pair in verbs for form in pair] for action, verbs in VERBS.items()}
+RELATION_PHRASES = {relation: [form for pair in verbs for form in pair] for relation, verbs in RELATIONS.items()}
 SYNONYMS = {"color": COLORS, "shape": SHAPES, "action": ACTIONS}
 
 ONE_OBJECT = (
@@ -122,12 +123,12 @@ _PATTERNS = {
         value: re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, phrases)) + r")(?!\w)")
         for value, phrases in values.items()
     }
-    for kind, values in SYNONYMS.items()
+    for kind, values in (SYNONYMS | {"relation": RELATION_PHRASES}).items()
 }
 
 
 def mentions(caption: str, kind: str) -> list[str]:
-    """Values of class `kind` ("color", "shape" or "action") in the order in which a caption names them."""
+    """Values of class `kind` ("color", "shape", "action" or "relation") in the order in which a caption names them."""
     text = " ".join(caption.lower().split())
     found = [(match.start(), value) for value, pattern in _PATTERNS[kind].items() for match in pattern.finditer(text)]
     return [value for _, value in sorted(found)]
