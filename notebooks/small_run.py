@@ -34,6 +34,11 @@ class SmallRun:
     corpus: Path
     trained_by: str
 
+    @property
+    def features(self) -> Path:
+        """The features that it was trained on."""
+        return self.checkpoint.parent.parent / "features"
+
 
 def find_or_train(folder: Path = FOLDER) -> SmallRun:
     """The demo's run where it is complete, else the one in `folder`, which is made if it is not there."""

@@ -1,7 +1,7 @@
 """What every part of a captioner brings: the same training with it and without it, several times.
 
-    python -m scripts.ablation                                   # after `make demo`: all rows, three seeds
-    python -m scripts.ablation --rows GBased nodes-zeroed --seeds 0 1 --epochs 2 --limit 400
+    python scripts/ablation.py                                  # after `make demo`: all rows, three seeds
+    python scripts/ablation.py --rows GBased nodes-zeroed --seeds 0 1 --epochs 2 --limit 400
 
 Trains every model name on MiniMotion through main.py, then captioners of graphs of which a part is taken away, and
 prints a Markdown table: mean and spread of the scores, and on top of it what did not help and what was not missed.
@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scripts.ablation_rows import ROWS, Row
 from utility.arguments import parse
@@ -58,7 +60,7 @@ class AblationArguments:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the program; returns its exit status."""
-    (args,) = parse(AblationArguments, argv, prog="scripts.ablation", description=__doc__.split("\n")[0])
+    (args,) = parse(AblationArguments, argv, prog="ablation.py", description=__doc__.split("\n")[0])
 
     from utility.program import run_program
 
