@@ -62,6 +62,7 @@ def test_captions_name_the_attributes_of_their_clip_and_no_others(scripts):
                 assert grammar.named_values(caption, kind) == {getattr(thing, kind) for thing in clip.things}, caption
             actions = {clip.things[0].action} if clip.relation is None else set()
             assert grammar.named_values(caption, "action") == actions, caption
+            assert grammar.named_values(caption, "relation") == {clip.relation} - {None}, caption
 
 
 def test_phrases_of_a_class_belong_to_one_value():
