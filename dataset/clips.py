@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from dataset.clip_frames import ClipFrames, log
@@ -29,6 +30,7 @@ class Augmentation:
         crop_min, crop_max: range of the edge of a random square, as a share of the picture's.
         whole_share: share of squares that stay whole all the same.
         crop_each_frame: a square per frame instead of one per clip.
+        crop_on_motion: squares hold a place where the video moves, drawn by how much it moves there.
         operations: drawn picture operations, the same for all frames of a clip (`dataset.rand_augment`).
     """
 
@@ -37,6 +39,7 @@ class Augmentation:
     crop_max: float = 1.0
     whole_share: float = 0.0
     crop_each_frame: bool = False
+    crop_on_motion: bool = False
     operations: Callable[[Tensor], Tensor] | None = None
 
     def __post_init__(self):
@@ -91,10 +94,13 @@ def choose_frames(
     return chosen
 
 
-def crop(frames: Tensor, resolution: int, how: Augmentation) -> Tensor:
+def crop(frames: Tensor, resolution: int, how: Augmentation, motion: Tensor | None = None) -> Tensor:
     """Frames [T, 3, S, S], changed by the drawn operations, cut and resized to [T, 3, R, R] uint8.
 
     Features [T, E] stay as they are.
+
+    Args:
+        motion: how much moves where, [T, g, g] from `motion_maps`; squares lie anywhere without it.
     """
     if frames.ndim == 2:  # features of frames: nothing to cut
         return frames
@@ -103,17 +109,45 @@ def crop(frames: Tensor, resolution: int, how: Augmentation) -> Tensor:
     if how.crop_min >= 1:
         return resize(frames, resolution, resolution)
     if how.crop_each_frame:
-        return torch.cat([_crop_once(frame[None], resolution, how) for frame in frames])
-    return _crop_once(frames, resolution, how)
+        maps = [None] * len(frames) if motion is None else motion
+        return torch.cat([_crop_once(frame[None], resolution, how, m) for frame, m in zip(frames, maps, strict=True)])
+    return _crop_once(frames, resolution, how, None if motion is None else motion.sum(0))
 
 
-def _crop_once(frames: Tensor, resolution: int, how: Augmentation) -> Tensor:
+def _crop_once(frames: Tensor, resolution: int, how: Augmentation, motion: Tensor | None) -> Tensor:
     edge = frames.shape[-1]
     side = edge
     if np.random.random() >= how.whole_share:
         side = max(1, round(edge * np.random.uniform(how.crop_min, how.crop_max)))
-    top, left = np.random.randint(0, edge - side + 1, 2)
+    if motion is None:
+        top, left = np.random.randint(0, edge - side + 1, 2)
+    else:
+        top, left = _around(motion, edge, side)
     return resize(frames[..., top : top + side, left : left + side], resolution, resolution, "bilinear")
+
+
+MOTION_CELL = 8
+"""Edge in pixels of the cells in which motion is measured: noise of single pixels averages out."""
+
+
+def motion_maps(frames: Tensor, chosen: np.ndarray) -> Tensor:
+    """How much each chosen frame differs from the mean frame, by place: frames [n, 3, S, S] -> [T, g, g] float32.
+
+    Squared twice, so that the places an object has left, which differ too, hardly count.
+    """
+    cells = F.avg_pool2d(frames.float(), min(MOTION_CELL, frames.shape[-1]))
+    return (cells[torch.from_numpy(chosen)] - cells.mean(0)).square().sum(1).square()
+
+
+def _around(motion: Tensor, edge: int, side: int) -> tuple[int, int]:
+    """Top and left of a square that holds a drawn place [g, g] in its inner half, where the picture allows it."""
+    weight = motion.flatten().double().numpy() + 1e-3  # a still picture is cut anywhere
+    cell = np.searchsorted(np.cumsum(weight), np.random.random() * weight.sum())
+    grid = motion.shape[-1]
+    centre = (np.array(divmod(min(int(cell), grid * grid - 1), grid)) + 0.5) * edge / grid
+    corner = centre - side * np.random.uniform(0.25, 0.75, 2)
+    top, left = np.clip(corner.round().astype(np.int64), 0, edge - side)
+    return int(top), int(left)
 
 
 def pad_clip(frames: Tensor, length: int) -> tuple[Tensor, Tensor]:
@@ -207,7 +241,8 @@ class ClipPairs(Dataset):
         chosen = choose_frames(len(frames), self.max_frames, how.random_frames, self.order)
         clip = frames[torch.from_numpy(chosen)]
         words = torch.zeros(0) if self.words is None else self.words(ids)
-        return *pad_clip(crop(clip, self.resolution, how), self.max_frames), ids[row], words, name
+        maps = motion_maps(frames, chosen) if how.crop_on_motion and frames.ndim == 4 else None
+        return *pad_clip(crop(clip, self.resolution, how, maps), self.max_frames), ids[row], words, name
 
     @staticmethod
     def collate(items: Sequence[tuple[Tensor, Tensor, Tensor, Tensor, str]]) -> ClipBatch:

@@ -83,8 +83,9 @@ class RetrievalData:
         args = self.args
         operations = RandAugment() if args.augmentation == "randaugment" else None
         augmentation = Augmentation(
-            args.random_frames, args.crop_min, args.crop_max, args.whole_share, args.crop_each_frame, operations
-        )
+            args.random_frames, args.crop_min, args.crop_max, args.whole_share, args.crop_each_frame,
+            args.crop_on_motion, operations,
+        )  # fmt: skip
         return ClipPairs(
             self.frames("train", args.cache_frames), self.corpus.captions, self.tokenizer, args.train_frames,
             args.max_words, self.resolution, augmentation, args.every_sentence, word_targets,

@@ -7,7 +7,16 @@ from colour_clips import COLOURS, make_colour_corpus
 from launch import launch
 
 from dataset.clip_frames import ClipFrames, FrameSettings, decode_frames
-from dataset.clips import Augmentation, ClipPairs, EvaluationClips, FrameOrder, choose_frames, crop, pad_clip
+from dataset.clips import (
+    Augmentation,
+    ClipPairs,
+    EvaluationClips,
+    FrameOrder,
+    choose_frames,
+    crop,
+    motion_maps,
+    pad_clip,
+)
 from utility.clip_text import ClipTokenizer
 from utility.random_state import seed_all
 from utility.video import VideoError
@@ -151,6 +160,34 @@ def test_crops_keep_to_their_range():
     assert torch.equal(crop(ramp, 64, Augmentation()), ramp)
     with pytest.raises(ValueError, match="crop_min"):
         Augmentation(crop_min=0.9, crop_max=0.5)
+
+
+def moving_square(still: bool = False) -> torch.Tensor:
+    """Six noisy grey pictures [6, 3, 96, 96] with a red square of 12 pixels that moves, or stays."""
+    frames = torch.randint(90, 110, (6, 3, 96, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for number, frame in enumerate(frames):
+        left = 40 if still else 4 + 14 * number
+        frame[:, 70:82, left : left + 12] = torch.tensor([230, 10, 10], dtype=torch.uint8)[:, None, None]
+    return frames
+
+
+def test_crops_on_motion_hold_what_moves():
+    how = Augmentation(crop_min=0.35, crop_max=0.6, crop_each_frame=True, crop_on_motion=True)
+
+    def seen(frames: torch.Tensor, maps: torch.Tensor | None) -> float:
+        cuts = torch.cat([crop(frames, 32, how, maps) for _ in range(40)])
+        return (cuts[:, 0].amax((1, 2)) > 200).float().mean().item()
+
+    seed_all(0)
+    frames, every = moving_square(), np.arange(6)
+    assert seen(frames, motion_maps(frames, every)) == 1.0
+    assert seen(frames, None) < 0.8
+    chosen = np.array([4, 1])
+    torch.testing.assert_close(motion_maps(frames, chosen), motion_maps(frames, every)[[4, 1]])
+    still = moving_square(still=True)
+    assert seen(still, motion_maps(still, every)) < 1.0, "nothing moves: squares lie anywhere"
+    one = Augmentation(crop_min=0.5, crop_max=0.5, crop_on_motion=True)
+    assert crop(frames, 32, one, motion_maps(frames, every)).shape == (6, 3, 32, 32)
 
 
 def test_padding():
