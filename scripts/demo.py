@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,8 @@ from typing import Any
 
 from dataset import mini_motion_grammar as grammar
 from utility.arguments import parse
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass
@@ -39,10 +42,10 @@ class Sizes:
     """How much of everything; the full sizes fill ten minutes on two cores."""
 
     clips: int = 3000
-    backbone_epochs: int = 36
-    action_epochs: int = 7
+    backbone_epochs: int = 26
+    action_epochs: int = 6
     captioner_epochs: int = 7
-    blind_epochs: int = 2
+    blind_epochs: int = 1
 
 
 SHORT = Sizes(clips=100, backbone_epochs=2, action_epochs=2, captioner_epochs=3, blind_epochs=1)
@@ -74,6 +77,22 @@ class Stages:
         status = program(words)
         if status:
             raise RuntimeError(f"{command} ended with status {status}; see its message above")
+
+    @staticmethod
+    def run_on_all_cores(program: str, *flags: Any) -> None:
+        """Runs a program under torchrun, a process per core: many small networks share cores better so than by threads.
+
+        Raises:
+            RuntimeError: the program failed; its own message is above.
+        """
+        from utility.distributed import available_cores  # imports torch, for which --help should not wait
+
+        words = ["--standalone", "--nproc_per_node", str(min(available_cores(), 8)), program, *map(str, flags)]
+        print(f"$ torchrun {' '.join(words)}", file=sys.stderr, flush=True)
+        words[3] = str(ROOT / program)
+        done = subprocess.run([sys.executable, "-m", "torch.distributed.run", *words], stdout=sys.stderr)
+        if done.returncode:
+            raise RuntimeError(f"{program} ended with status {done.returncode}; see its message above")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -126,30 +145,33 @@ def train_everything(args: DemoArguments, sizes: Sizes, root: Path, work: Path, 
             "--output_dir", work / "action_network", "--epochs", sizes.action_epochs, "--seed", args.seed,
             *(("--batch_size", 16) if args.short else ()),
         )  # fmt: skip
-    with stages.stage("extraction"):
-        from extractors import extract
+    with stages.stage("extraction and graphs"):
+        stages.run_on_all_cores(
+            "extractors/extract.py", *data, "--features", features, "--slots", 6, "--rate", 2,
+            "--backbone", work / "clip4clip" / "best", "--action_network", work / "action_network" / "last",
+            "--graphs", 1, "--resume", 0,
+        )  # fmt: skip
+    with stages.stage("graph data set"):
+        from graphs import transform_graph_to_geometric
 
         run(
-            "extractors/extract.py", extract.main, *data, "--features", features, "--slots", 8, "--rate", 3,
-            "--backbone", work / "clip4clip" / "best", "--action_network", work / "action_network" / "last",
-            "--graphs", 0, "--resume", 0,
+            "graphs/transform_graph_to_geometric.py", transform_graph_to_geometric.main, *data,
+            "--features", features, "--resume", 0,
         )  # fmt: skip
-    with stages.stage("graphs"):
-        build_graphs(run, data, features)
     captioner, blind = work / "captioner", work / "blind"
     common = ("--model_name", "MiniMotion_GBased+videomask", *data, "--features", features, "--do_train")
-    small = ("--batch_size", 50) if args.short else ()
+    steps = ("--batch_size", 50) if args.short else ("--batch_size", 160, "--lr", 1.5e-3)
     with stages.stage("captioner"):
         import main as captioner_program
 
         run(
             "main.py", captioner_program.main, *common, "--output_dir", captioner, "--epochs", sizes.captioner_epochs,
-            "--seed", args.seed, *small,
+            "--seed", args.seed, *steps,
         )  # fmt: skip
     with stages.stage("blind captioner"):
         run(
             "main.py", captioner_program.main, *common, "--output_dir", blind, "--epochs", sizes.blind_epochs,
-            "--seed", args.seed, "--shuffle_videos", *small,
+            "--seed", args.seed, "--shuffle_videos", *steps,
         )  # fmt: skip
     with stages.stage("one file"):
         clip = root / "videos" / f"video{sizes.clips - 1}.mp4"
@@ -158,27 +180,11 @@ def train_everything(args: DemoArguments, sizes: Sizes, root: Path, work: Path, 
 
 
 def backbone_flags(short: bool) -> tuple[Any, ...]:
-    batch_size = 32 if short else 96
-    return ("--lr", 5e-4, "--train_frames", 2, "--cache_frames", 8, "--cache_size", 96, "--batch_size", batch_size)
-
-
-def build_graphs(run: Callable[..., None], data: Sequence[Any], features: str) -> None:
-    """The graph stages in order, and the PyG data set that they end in."""
-    from graphs import (
-        action_spatio_temporal_graph_feature_extractor,
-        grid_based_spatial_action_graph,
-        temporal_similarity_graph,
-        transform_graph_to_geometric,
-    )
-
-    for program in (
-        grid_based_spatial_action_graph,
-        temporal_similarity_graph,
-        action_spatio_temporal_graph_feature_extractor,
-        transform_graph_to_geometric,
-    ):
-        name = f"graphs/{program.__name__.rpartition('.')[2]}.py"
-        run(name, program.main, *data, "--features", features, "--resume", 0)
+    """Squares of a third to half the frame that hold the moving thing: as large as the tiles of the node features."""
+    return (
+        "--train_frames", 1, "--cache_frames", 8, "--cache_size", 96, "--batch_size", 32 if short else 64,
+        "--crop_on_motion", 1, "--crop_min", 0.3, "--crop_max", 0.55,
+    )  # fmt: skip
 
 
 def score(args: DemoArguments, root: Path, work: Path, captioner: Path) -> dict[str, Any]:

@@ -9,6 +9,8 @@ Source: the transforms of OpenAI's CLIP and of the I3D extractor of the publishe
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -54,6 +56,12 @@ def grid_boxes(height: int, width: int, patch: int = 3, overlap: float = 0.5) ->
     rows, columns = torch.meshgrid(torch.arange(patch), torch.arange(patch), indexing="ij")
     boxes = torch.stack([top + start[rows], left + start[columns], top + stop[rows], left + stop[columns]], dim=-1)
     return boxes.reshape(patch * patch, 4)
+
+
+@lru_cache(maxsize=64)
+def _box_list(height: int, width: int, patch: int, overlap: float) -> list[list[int]]:
+    """`grid_boxes` as numbers: the frames of a corpus have few sizes."""
+    return grid_boxes(height, width, patch, overlap).tolist()
 
 
 def resize(frames: Tensor, height: int, width: int, interpolation: str = "bicubic") -> Tensor:
@@ -104,7 +112,7 @@ def grid_tiles(frames: Tensor, size: int, patch: int = 3, overlap: float = 0.5) 
         frames:  [n, 3, H, W] uint8
         returns  [n, patch * patch, 3, size, size] uint8
     """
-    boxes = grid_boxes(*frames.shape[-2:], patch, overlap).tolist()
+    boxes = _box_list(*frames.shape[-2:], patch, overlap)
     tiles = frames.new_empty(frames.shape[0], len(boxes), frames.shape[1], size, size)
     for node, (top, left, bottom, right) in enumerate(boxes):
         tiles[:, node] = centre_crop(resize_short(frames[..., top:bottom, left:right], size), size)

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 
@@ -97,8 +96,8 @@ class VideoReader:
         self.path = str(path)
         self._number = stream
         self._threads = threads
-        with self._opened():
-            pass
+        with self._opened() as (_, stream):
+            self._codec, self._rate = stream.codec_context.codec.canonical_name, stream.average_rate
 
     def __enter__(self) -> VideoReader:
         return self
@@ -108,11 +107,11 @@ class VideoReader:
 
     @property
     def info(self) -> VideoInfo:
-        height, width, rotation, codec, _ = self._shown
+        height, width, rotation = self._shown
         clock = self._clock
         if rotation in (90, 270):
             height, width = width, height
-        return VideoInfo(self.path, width, height, rotation, clock.fps, clock.duration, len(clock.times), codec)
+        return VideoInfo(self.path, width, height, rotation, clock.fps, clock.duration, len(clock.times), self._codec)
 
     @property
     def times(self) -> np.ndarray:
@@ -170,7 +169,7 @@ class VideoReader:
                 marks.append(mark(frame))
                 if index in wanted:
                     yield index, self._picture(frame)
-            found = clock_from_marks(marks, self._shown[-1])
+            found = clock_from_marks(marks, self._rate)
             if found is not None:
                 self._clock = found
                 if wanted and found.agrees(guess):
@@ -179,7 +178,7 @@ class VideoReader:
 
     def _picture(self, frame: av.VideoFrame, size: tuple[int, int] | None = None) -> Tensor:
         """A decoded frame as it is shown: uint8 [3, height, width] RGB."""
-        height, width, rotation, *_ = self._shown
+        height, width, rotation = self._shown
         if size:
             height, width = size if rotation in (0, 180) else size[::-1]
         picture = frame.reformat(width=width, height=height, format="rgb24", interpolation="BICUBIC", threads=1)
@@ -214,7 +213,7 @@ class VideoReader:
     def _clock(self) -> FrameClock:
         clock = self._packet_clock
         if clock is None or not clock.certain:
-            clock = clock_from_marks([mark(frame) for frame in self._decoded()], self._shown[-1])
+            clock = clock_from_marks([mark(frame) for frame in self._decoded()], self._rate)
         if clock is None:
             raise VideoError(self.path, "decode", "not one frame could be decoded")
         return clock
@@ -225,13 +224,11 @@ class VideoReader:
             return clock_from_packets(container, stream)
 
     @cached_property
-    def _shown(self) -> tuple[int, int, int, str, Fraction | None]:
-        """(stored height, stored width, rotation, codec, announced rate), by decoding the first frame."""
-        with self._opened() as (_, stream):
-            codec, rate = stream.codec_context.codec.canonical_name, stream.average_rate
+    def _shown(self) -> tuple[int, int, int]:
+        """(stored height, stored width, rotation), by decoding the first frame."""
         for frame in self._decoded():
             # cameras write quarter turns; anything else is measured to the nearest one
-            return frame.height, frame.width, round(frame.rotation / 90) * 90 % 360, codec, rate
+            return frame.height, frame.width, round(frame.rotation / 90) * 90 % 360
         raise VideoError(self.path, "decode", "not one frame could be decoded")
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
