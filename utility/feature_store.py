@@ -12,7 +12,7 @@ import io
 import json
 import logging
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from utility.feature_layout import (
     to_json,
     unescape,
 )
+from utility.feature_reading import FeatureStore
 from utility.record_log import DamagedLog, RecordLog, read_header, read_records
 
 log = logging.getLogger(__name__)
@@ -42,104 +43,6 @@ __all__ = ["KEEP", "FeatureStore", "FeatureWriter", "SettingsMismatch", "feature
 
 class SettingsMismatch(ValueError):
     """Features made with other settings are stored under this name already."""
-
-
-class FeatureStore:
-    """Read access to a feature file, as a mapping from video id to arrays.
-
-    The file is opened on first use and once per process, so that a store may be handed to worker processes.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: the file cannot be read, or is not marked complete.
-    """
-
-    def __init__(self, path: Path | str):
-        self.path = Path(path)
-        if not self.path.is_file():
-            raise FileNotFoundError(f"feature file not found: {self.path}")
-        self._file: h5py.File | None = None
-        self._process = -1
-        self._ids: dict[str, None] | None = None
-
-    @property
-    def file(self) -> h5py.File:
-        """The open HDF5 file, opened on first use in every process."""
-        if self._file is None or self._process != os.getpid():
-            try:
-                file = h5py.File(self.path, "r")
-            except OSError as error:
-                raise ValueError(
-                    f"{self.path} is not a readable HDF5 file: {error}; delete it and make it again"
-                ) from error
-            if not file.attrs.get("complete", False):
-                raise ValueError(f"{self.path} is not a complete feature file: make it again")
-            self._file, self._process = file, os.getpid()
-        return self._file
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What the numbers depend on: sampling, backbone and its hash, preprocessing and so on."""
-        return json.loads(self.file.attrs["settings"])
-
-    @property
-    def settings_hash(self) -> str:
-        """Short hash of `settings`."""
-        return str(self.file.attrs["settings_hash"])
-
-    @property
-    def notes(self) -> dict[str, Any]:
-        """What is worth knowing but changes no number."""
-        return json.loads(self.file.attrs.get("notes", "{}"))
-
-    @property
-    def ids(self) -> list[str]:
-        """All video ids, sorted."""
-        return list(self._id_set())
-
-    def __len__(self) -> int:
-        return len(self._id_set())
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._id_set())
-
-    def __contains__(self, video_id: str) -> bool:
-        return video_id in self._id_set()
-
-    def __getitem__(self, video_id: str) -> dict[str, np.ndarray]:
-        return self.read(video_id)
-
-    def read(self, video_id: str, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
-        """Arrays of one video, all or those named.
-
-        Raises:
-            KeyError: unknown video or array name.
-        """
-        if video_id not in self._id_set():
-            raise KeyError(f"video {video_id!r} is not in {self.path} ({len(self)} videos)")
-        group = self.file[escape(video_id)]
-        for name in names or ():
-            if name not in group:
-                raise KeyError(f"{self.path} has no {name!r} for {video_id!r}: it holds {', '.join(group)}")
-        return {name: group[name][()] for name in (group if names is None else names)}
-
-    def attributes(self, video_id: str) -> dict[str, Any]:
-        """The attributes written beside a video's arrays."""
-        return dict(self.file[escape(video_id)].attrs)
-
-    def close(self) -> None:
-        """Close the file; the next read opens it again."""
-        if self._file is not None and self._process == os.getpid():
-            self._file.close()
-        self._file = None
-
-    def _id_set(self) -> dict[str, None]:
-        if self._ids is None:
-            self._ids = dict.fromkeys(sorted(map(unescape, self.file)))
-        return self._ids
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_file": None, "_process": -1}
 
 
 class FeatureWriter:

@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from utility.distributed import Distributed, ShardedSampler
-from utility.random_state import seed_all, untouched_random_states
+from utility.random_state import seed_host, untouched_random_states
 
 
 class BatchLoader:
@@ -148,7 +148,8 @@ class _MicroBatches(Dataset):
     def __getitem__(self, place: tuple[int, int, Sequence[int]]) -> Any:
         epoch, number, indices = place
         with untouched_random_states():
-            seed_all(self.seed, epoch, self.rank, number)
+            # A GPU draws for the model, not for data: it is neither seeded here nor put back afterwards.
+            seed_host(self.seed, epoch, self.rank, number)
             return self.collate([self.dataset[index] for index in indices])
 
 

@@ -11,12 +11,22 @@ import numpy as np
 import torch
 
 
+def seed_host(*key: int) -> int:
+    """Seeds Python's, NumPy's and torch's CPU generators from a key such as (seed, rank); near keys are unrelated.
+
+    Returns torch's seed. Generators of GPUs stay as they are.
+    """
+    words = [int(word) for word in np.random.SeedSequence(key).generate_state(4)]
+    random.seed(words[0])
+    np.random.seed(words[1])
+    seed = words[2] << 32 | words[3]
+    torch.default_generator.manual_seed(seed)
+    return seed
+
+
 def seed_all(*key: int) -> None:
-    """Seeds Python's, NumPy's and torch's generators from a key such as (seed, rank); near keys are unrelated."""
-    words = np.random.SeedSequence(key).generate_state(4)
-    random.seed(int(words[0]))
-    np.random.seed(int(words[1]))
-    torch.manual_seed(int(words[2]) << 32 | int(words[3]))
+    """`seed_host`, and the generators of all GPUs."""
+    torch.manual_seed(seed_host(*key))
 
 
 def random_states(device: torch.device | None = None) -> dict[str, Any]:

@@ -97,6 +97,74 @@ def test_what_is_not_there_is_named(tmp_path):
         FeatureStore(path).read("video0", ["boxes"])
 
 
+def test_arrays_of_any_layout_are_read(tmp_path):
+    path = tmp_path / "any.hdf5"
+    write(path, ["a", "b"])
+    known = {
+        "packed": np.arange(12, dtype=np.float16).reshape(3, 4),
+        "swapped": np.arange(5, dtype=">i4"),
+        "nothing": np.zeros((0, 4), np.float32),
+        "one": np.array(7.5),
+    }
+    with h5py.File(path, "r+") as file:
+        for name, array in known.items():
+            packed = {"chunks": (2, 2), "compression": "gzip"} if name == "packed" else {}
+            file["a"].create_dataset(name, data=array, **packed)
+        file["a"]["texts"] = ["ein", "два"]
+        file["a"].attrs["frames"] = 8
+    store = FeatureStore(path)
+    read = store.read("a")
+    with h5py.File(path) as file:
+        assert list(read) == list(file["a"])
+        for name, array in read.items():
+            assert array.dtype == file["a"][name].dtype and np.array_equal(array, file["a"][name][()])
+    assert np.array_equal(read["packed"], known["packed"]) and list(read["texts"]) == ["ein".encode(), "два".encode()]
+    places = store.places("a")
+    assert places["packed"].offset is None and places["nodes"].offset > 0 and places["nodes"].shape == (2, 3, 4)
+    read["nodes"][:] = 0
+    assert store["a"]["nodes"].any(), "arrays belong to who reads them"
+
+
+def test_videos_are_read_into_the_rows_of_one_array(tmp_path):
+    path = tmp_path / "rows.hdf5"
+    write(path, ["a", "bb"])
+    store = FeatureStore(path)
+    rows = {"nodes": np.empty((2, 2, 3, 4), np.float16), "temporal": np.empty((2, 1, 3, 3), np.float64)}
+    for number, name in enumerate(store):
+        store.read_into(name, {key: array[number] for key, array in rows.items()})
+    for key, array in rows.items():
+        assert np.array_equal(array, np.stack([store[name][key] for name in store]))
+    every_other = np.empty((2, 3, 8), np.float16)[:, :, ::2]
+    store.read_into("bb", {"nodes": every_other})
+    assert np.array_equal(every_other, rows["nodes"][1])
+    with pytest.raises(ValueError, match=r"nodes of 'a' is \(2, 3, 4\), asked for as \(2, 3, 5\)"):
+        store.read_into("a", {"nodes": np.empty((2, 3, 5), np.float16)})
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_named(tmp_path):
+    path = tmp_path / "cut.hdf5"
+    write(path, ["a", "b"])
+    store = FeatureStore(path)
+    end = store.places("b")["nodes"].offset
+    os.truncate(path, end + 3)
+    with pytest.raises(ValueError, match=r"cut\.hdf5 was cut off while it was open: nodes of 'b' is incomplete"):
+        store.read("b", ["nodes"])
+
+
+def test_a_store_that_was_closed_reads_the_file_of_then(tmp_path):
+    path = tmp_path / "new.hdf5"
+    write(path, ["a"])
+    store = FeatureStore(path)
+    old = store["a"]["nodes"]
+    with FeatureWriter(tmp_path / "other.hdf5", SETTINGS) as writer:
+        writer.write("a", {"first": np.ones(99), "nodes": 2 * old})
+        writer.finish()
+    os.replace(tmp_path / "other.hdf5", path)
+    assert np.array_equal(store["a"]["nodes"], old), "an open file stays the one that was opened"
+    store.close()
+    assert np.array_equal(store["a"]["nodes"], 2 * old)
+
+
 def test_unreadable_and_foreign_files_are_refused(tmp_path):
     (tmp_path / "broken.hdf5").write_bytes(b"not hdf5")
     with pytest.raises(ValueError, match=r"not a readable HDF5.*delete it and make it again"):

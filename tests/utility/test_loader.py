@@ -30,6 +30,15 @@ def batches(epoch=0, skip=0, **options):
     return len(loader), [(b["names"], b["x"]) for b in loader]
 
 
+def test_loading_leaves_the_generators_of_gpus_alone(monkeypatch):
+    def forbidden(*args):
+        raise AssertionError("a GPU's generator belongs to the model")
+
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", forbidden)
+    monkeypatch.setattr(torch.cuda, "manual_seed", forbidden)
+    assert len(batches()[1]) == 12
+
+
 def test_epochs_differ_and_each_sample_comes_at_most_once():
     length, first = batches()
     assert length == len(first) == 12
