@@ -1,7 +1,7 @@
 """Graph transformer over action graphs: three TransformerConv layers, in two equal forms.
 
 Shape suffixes: B videos, S slots, P nodes per slot, D width, H heads, c width of a head, A action width,
-r width of a temporal edge (1, or the projected width), N nodes, E edges.
+r width of a temporal edge (1, or the projected width), N nodes, E edges (in suffixes: rows of edges, 1 + r).
 """
 
 import math
@@ -15,13 +15,19 @@ from model.geometric import MeanAggregation, TransformerConv
 
 def previous_slot(x: Tensor) -> Tensor:
     """`x` [B, S, ...] moved one slot later, zeros (False) in the first."""
-    return torch.cat([torch.zeros_like(x[:, :1]), x[:, :-1]], dim=1)
+    return F.pad(x, (*[0, 0] * (x.ndim - 2), 1, -1))
 
 
 def incoming(mask: Tensor) -> Tensor:
     """Edges that reach a node, from its slot and from the one before: [B, S, P] bool -> [B, S, P, 2P] bool."""
     source = torch.cat([mask, previous_slot(mask)], dim=-1)
     return mask[..., None] & source[..., None, :]
+
+
+def _sources(rows_BSPHc: Tensor, edge_BSEHc: Tensor) -> Tensor:
+    """Rows of a slot, of the slot before, and of edges, head by head: [B, S, H, P + P + E, c]."""
+    parts = (rows_BSPHc, previous_slot(rows_BSPHc), edge_BSEHc)
+    return torch.cat([part.transpose(2, 3) for part in parts], dim=3)
 
 
 class SlotTransformerConv(TransformerConv):
@@ -49,51 +55,57 @@ class SlotTransformerConv(TransformerConv):
             mask_BSP: True where a node is present. Absent nodes send and receive nothing.
         """
         B, S, P, _ = x_BSPD.shape
-        H, c, r = self.heads, self.out_channels, link_BSPPr.shape[-1]
-        v_BSPHc = self.lin_value(x_BSPD).view(B, S, P, H, c)
-        edge_BS1Hc = self.lin_edge(action_BSA).view(B, S, 1, H, c)
-        v_BSHJc = torch.cat([v_BSPHc + edge_BS1Hc, previous_slot(v_BSPHc)], dim=2).transpose(2, 3)
+        edge_BSEHc = self.edge_rows(action_BSA, link_BSPPr.shape[-1])
+        v_BSHJc = _sources(self.lin_value(x_BSPD).view(B, S, P, self.heads, self.out_channels), edge_BSEHc)
 
-        alpha_BSHPJ = self.attention(x_BSPD, edge_BS1Hc, link_BSPPr, mask_BSP)
+        alpha_BSHPJ = self.attention(x_BSPD, edge_BSEHc, link_BSPPr, mask_BSP)
         if isinstance(self.aggr_module, MeanAggregation):
             alpha_BSHPJ = alpha_BSHPJ / incoming(mask_BSP).unsqueeze(2).sum(dim=-1, keepdim=True).clamp(min=1)
 
-        link_sum_BSHPr = torch.einsum("bshqp,bspqr->bshqr", alpha_BSHPJ[..., P:], link_BSPPr)
-        message_BSHPc = alpha_BSHPJ.to(v_BSHJc.dtype) @ v_BSHJc
-        message_BSHPc = message_BSHPc + torch.einsum("bshqr,hcr->bshqc", link_sum_BSHPr, self._link_weight(r))
-        message_BSPHc = message_BSHPc.transpose(2, 3)
+        # The edges of a slot are one vector and links are sums of r columns: 1 + r more sources with summed weights.
+        own_BSHPP, before_BSHPP = alpha_BSHPJ.split(P, dim=-1)
+        link_sum_BSHPr = torch.einsum("bshqp,bspqr->bshqr", before_BSHPP, link_BSPPr)
+        weight_BSHPJ = torch.cat([alpha_BSHPJ, own_BSHPP.sum(dim=-1, keepdim=True), link_sum_BSHPr], dim=-1)
+        message_BSPHc = (weight_BSHPJ.to(v_BSHJc.dtype) @ v_BSHJc).transpose(2, 3)
         message = message_BSPHc.flatten(3) if self.concat else message_BSPHc.mean(dim=3)
         return self._join(message, self.lin_skip(x_BSPD))
 
-    def attention(self, x_BSPD: Tensor, edge_BS1Hc: Tensor, link_BSPPr: Tensor, mask_BSP: Tensor) -> Tensor:
+    def edge_rows(self, action_BSA: Tensor, r: int) -> Tensor:
+        """The projected edge vector of each slot, and the first r columns of the projection: [B, S, 1 + r, H, c].
+
+        The projection is linear, so that these 1 + r rows stand for all its edges.
+        """
+        B, S, A = action_BSA.shape
+        unit_rA = torch.eye(r, A, dtype=action_BSA.dtype, device=action_BSA.device)
+        rows = self.lin_edge(torch.cat([action_BSA.flatten(0, 1), unit_rA]))
+        slot, column = rows.unflatten(-1, (self.heads, self.out_channels)).split([B * S, r])
+        return torch.cat([slot.unflatten(0, (B, S)).unsqueeze(2), column.expand(B, S, -1, -1, -1)], dim=2)
+
+    def attention(self, x_BSPD: Tensor, edge_BSEHc: Tensor, link_BSPPr: Tensor, mask_BSP: Tensor) -> Tensor:
         """Attention of each node over the nodes of its slot and of the one before, [B, S, H, P, 2P].
 
         Args:
-            edge_BS1Hc: projected edge vectors of the slots.
+            edge_BSEHc: `edge_rows` of the slots.
             link_BSPPr, mask_BSP: as for `slots`.
         """
         B, S, P, _ = x_BSPD.shape
         H, c, r = self.heads, self.out_channels, link_BSPPr.shape[-1]
         q_BSHPc = self.lin_query(x_BSPD).view(B, S, P, H, c).transpose(2, 3)
-        k_BSPHc = self.lin_key(x_BSPD).view(B, S, P, H, c)
-        k_BSHJc = torch.cat([k_BSPHc + edge_BS1Hc, previous_slot(k_BSPHc)], dim=2).transpose(2, 3)
-
-        # W_e is linear and link edges live in its first r columns: multiply queries and weights with these, not edges.
-        link_query_BSHPr = torch.einsum("bshqc,hcr->bshqr", q_BSHPc, self._link_weight(r))
-        link_score_BSHPP = torch.einsum("bshqr,bspqr->bshqp", link_query_BSHPr, link_BSPPr)
-        score_BSHPJ = (q_BSHPc @ k_BSHJc.transpose(-1, -2) + F.pad(link_score_BSHPP, (P, 0))) / math.sqrt(c)
+        k_BSHJc = _sources(self.lin_key(x_BSPD).view(B, S, P, H, c), edge_BSEHc)
+        own, before, edge, column_BSHPr = (q_BSHPc @ k_BSHJc.transpose(-1, -2)).split([P, P, 1, r], dim=-1)
+        link = torch.einsum("bshqr,bspqr->bshqp", column_BSHPr, link_BSPPr)
+        score_BSHPJ = torch.cat([own + edge, before + link], dim=-1) / math.sqrt(c)
         present_BS1PJ = incoming(mask_BSP).unsqueeze(2)
         score_BSHPJ = score_BSHPJ.masked_fill(~present_BS1PJ, torch.finfo(score_BSHPJ.dtype).min)
         return score_BSHPJ.softmax(dim=-1) * present_BS1PJ
 
-    def _link_weight(self, r: int) -> Tensor:
-        return self.lin_edge.weight[:, :r].view(self.heads, self.out_channels, r)
-
     def _join(self, message: Tensor, root: Tensor) -> Tensor:
         if self.lin_beta is None:
             return message + root
-        beta = self.lin_beta(torch.cat([message, root, message - root], dim=-1)).sigmoid()
-        return beta * root + (1 - beta) * message
+        # The gate sees message, root and their difference; without building the three side by side.
+        of_message, of_root, of_difference = self.lin_beta.weight.chunk(3, dim=-1)
+        gate = F.linear(message, of_message + of_difference) + F.linear(root, of_root - of_difference)
+        return torch.lerp(message, root, gate.sigmoid().to(message.dtype))
 
 
 class TransC(nn.Module):
@@ -150,7 +162,7 @@ class TransC(nn.Module):
         actions, link = self._edges(actions, temporal)
         x, seen = self.lp(nodes), []
         for conv in (self.conv1, self.conv2, self.conv3):
-            edge = conv.lin_edge(actions).unflatten(-1, (1, conv.heads, conv.out_channels))
+            edge = conv.edge_rows(actions, link.shape[-1])
             seen.append(conv.attention(x, edge, link, mask).mean(dim=2))
             x = self._residual(x, conv.slots(x, actions, link, mask))
         return torch.stack(seen, dim=1)
