@@ -118,7 +118,7 @@ def test_arrays_of_any_layout_are_read(tmp_path):
         assert list(read) == list(file["a"])
         for name, array in read.items():
             assert array.dtype == file["a"][name].dtype and np.array_equal(array, file["a"][name][()])
-    assert np.array_equal(read["packed"], known["packed"]) and list(read["texts"]) == ["ein".encode(), "два".encode()]
+    assert np.array_equal(read["packed"], known["packed"]) and list(read["texts"]) == [b"ein", "два".encode()]
     places = store.places("a")
     assert places["packed"].offset is None and places["nodes"].offset > 0 and places["nodes"].shape == (2, 3, 4)
     read["nodes"][:] = 0
