@@ -23,7 +23,18 @@ from typing import Any
 
 from utility.arguments import parse
 
-ROWS = ("convolution", "search", "captions", "bytes", "reading", "training", "loading", "tempme", "stop_step")
+ROWS = (
+    "convolution",
+    "search",
+    "captions",
+    "bytes",
+    "reading",
+    "extraction",
+    "training",
+    "loading",
+    "tempme",
+    "stop_step",
+)
 
 
 @dataclass
@@ -60,7 +71,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Only now: torch takes seconds to import, and --help should not wait for it.
     import torch
 
-    from scripts.benchmarks import inputs, network_rows, proof, retrieval_proof, retrieval_rows, storage_rows
+    from scripts.benchmarks import (
+        extraction_proof,
+        extraction_rows,
+        inputs,
+        network_rows,
+        proof,
+        retrieval_proof,
+        retrieval_rows,
+        storage_rows,
+    )
 
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
@@ -74,12 +94,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         "captions": (network_rows.graph_to_captions, "search"),
         "bytes": (storage_rows.storage, None),
         "reading": (storage_rows.reading, None),
+        "extraction": (extraction_rows.extraction, "extraction"),
         "training": (network_rows.training, "training"),
         "loading": (storage_rows.loading, None),
         "tempme": (retrieval_rows.tempme, "clip_towers"),
         "stop_step": (retrieval_rows.stop_step, "stop_sums"),
     }
-    proofs = proof.PROOFS | {"clip_towers": retrieval_proof.clip_towers, "stop_sums": retrieval_proof.stop_sums}
+    proofs = proof.PROOFS | {
+        "extraction": extraction_proof.extraction,
+        "clip_towers": retrieval_proof.clip_towers,
+        "stop_sums": retrieval_proof.stop_sums,
+    }
     chosen = [name for name in ROWS if name in args.rows or not args.rows]
     proved: dict[str, list[str]] = {}
     for owed in dict.fromkeys(known[name][1] for name in chosen):
@@ -92,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
     setting = network_rows.Setting(inputs.QUICK if args.quick else inputs.PUBLISHED, device, args.repeats, args.full)
     found: list[dict[str, Any]] = []
-    show(f"{'':58} {'published':>10} {'here':>10} {'ratio':>7} {'smallest-largest':>18}  {'aim':8}")
+    show(f"{'':62} {'published':>10} {'here':>10} {'ratio':>7} {'smallest-largest':>18} {'by CPU':>7}  {'aim':8}")
     for name in chosen:
         for row in known[name][0](setting):
             found.append(row.summary(aimed=not args.quick))
@@ -121,7 +146,8 @@ def table_line(row: dict[str, Any]) -> str:
     aims += [f"<= {row['target_value']:g} {row['unit']}"] if row["target_value"] is not None else []
     mark = {True: "", False: "  MISSED", None: ""}[row["met"]]
     values = "".join(f" {amount(row[side], row['unit']):>10}" for side in ("published", "ours"))
-    line = f"{row['what']:58}{values} {row['ratio']:6.3g}x {spread:>18}  {', '.join(aims):8}{mark}"
+    line = f"{row['what']:62}{values} {row['ratio']:6.3g}x {spread:>18} {row['ratio_processor']:6.3g}x  "
+    line += f"{', '.join(aims):8}{mark}"
     return f"{line}\n    {row['detail']}" if row["detail"] else line
 
 

@@ -12,6 +12,8 @@
 
 from __future__ import annotations
 
+import errno
+import glob
 import hashlib
 import json
 import os
@@ -61,10 +63,13 @@ def save_checkpoint(
 
     Raises:
         TypeError: `training` holds something other than tensors and plain types.
+        OSError: it could not be written, for instance to a full disk; an older one of that name is still whole.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     recover(folder)
+    for left_by_a_kill in folder.parent.glob(f".{glob.escape(folder.name)}.writing.*"):
+        shutil.rmtree(left_by_a_kill, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.writing.", dir=folder.parent))
     try:
         save_file(_storable(tensors), temporary / MODEL)
@@ -83,6 +88,13 @@ def save_checkpoint(
             _sync(file)
         _sync(temporary)
         _replace(temporary, folder)
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch and safetensors have errors of their own
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise OSError(
+            getattr(error, "errno", None) or errno.EIO,
+            f"{error} while writing the checkpoint {folder}; the one before it stays: free space and go on with "
+            "--resume",
+        ) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -122,7 +122,7 @@ def train(
     state = run.resume(resume_from) if settings.resume or resume_from else run.start()
     compute = _wrap(_LossModule(model, loss_fn, precision, dist.device), dist, find_unused_parameters)
     progress = Progress(run, names_of, micro_batch_size, accumulation, curves, step_line)
-    with Interrupt() as interrupt, progress, _attention_kernels(dist.device):
+    with Interrupt() as interrupt, run, progress, _attention_kernels(dist.device):
         while state.epoch < settings.epochs and not run.out_of_patience:
             model.train()
             for micro_batches in _steps(progress.timed(run.epoch_batches(loader)), accumulation):

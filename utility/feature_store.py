@@ -8,6 +8,7 @@ attributes of that file: `settings` (JSON: what the numbers depend on), `setting
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
@@ -177,8 +178,14 @@ class FeatureWriter:
         temporary = self.path.with_name(self.path.name + ".merging")
         try:
             self._write_merged(temporary, parts)
-        except BaseException:
+        except BaseException as error:
             temporary.unlink(missing_ok=True)
+            if isinstance(error, OSError | RuntimeError):  # HDF5's own messages are long and name no remedy
+                raise OSError(
+                    getattr(error, "errno", None) or errno.EIO,
+                    f"{str(error).partition('(')[0].strip()} while writing {temporary}; nothing is lost, the parts "
+                    "beside it hold every video: free space and run the same command again",
+                ) from error
             raise
         os.replace(temporary, self.path)
         _sync_folder(self.path.parent)

@@ -76,7 +76,23 @@ class BatchLoader:
         # A DataLoader draws a base seed from torch's generator; the model's dropout must not notice.
         with untouched_random_states():
             iterator = iter(self._loader)
-        return iterator
+        return _named_deaths(iterator)
+
+
+class WorkerDied(OSError):
+    """A process that prepares batches was killed, for instance by a system without memory."""
+
+
+def _named_deaths(batches: Iterator[Any]) -> Iterator[Any]:
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise WorkerDied(
+            f"{str(error).splitlines()[0]} It was preparing batches; if memory ran out, use fewer processes "
+            "(--num_workers) or a smaller --micro_batch_size; --resume continues from the last checkpoint"
+        ) from error
 
 
 def split_batch(batch_size: int, micro_batch_size: int | None, world_size: int) -> tuple[int, int]:

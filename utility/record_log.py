@@ -13,10 +13,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # no advisory locks on Windows: two writers are then the user's care
-    fcntl = None
+from utility.file_lock import InUse, lock
 
 MAGIC = b"STGLOG01"
 _HEAD = struct.Struct("<IQI")
@@ -26,8 +23,8 @@ class DamagedLog(Exception):
     """The file does not start as a log does: nothing in it can be used."""
 
 
-class LogInUse(OSError):
-    """Another process is appending to this file; an OSError, for the user to change, as a full disk is."""
+class LogInUse(InUse):
+    """Another process is appending to this file."""
 
 
 def read_records(path: Path) -> Iterator[tuple[bytes, bytes, int]]:
@@ -114,17 +111,11 @@ class RecordLog:
             ) from error
 
     def _lock(self, path: Path) -> None:
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        if not lock(self._file):
             raise LogInUse(
                 f"{path} is being written by another process. Wait for it or stop it; "
                 "to use several processes start them together with torchrun"
-            ) from error
-        except OSError:
-            pass  # some network file systems have no locks
+            )
 
 
 def _read_record(file, size: int) -> tuple[bytes, bytes] | None:

@@ -17,6 +17,7 @@ from torch import nn
 
 from utility.checkpoint import Checkpoint, is_checkpoint, load_checkpoint, load_tensors, recover, save_checkpoint
 from utility.distributed import Distributed
+from utility.file_lock import FolderLock, InUse
 from utility.random_state import random_states, restore_random_states, seed_all
 
 log = logging.getLogger(__name__)
@@ -68,13 +69,25 @@ class TrainingRun:
         self.later_wins = False
         self.export: Export | None = None
         self._restored_states: dict[str, Any] | None = None
+        self._lock = FolderLock(folder)
+
+    def __enter__(self) -> TrainingRun:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.leave()
 
     def add_part(self, name: str, part: Any) -> None:
         """A further object to save and restore."""
         self._parts[name] = part
 
     def start(self) -> TrainState:
-        """A new run: every rank draws its own random numbers from here on."""
+        """A new run: every rank draws its own random numbers from here on.
+
+        Raises:
+            InUse: another run is writing to the folder.
+        """
+        self._claim()
         recover(self.last)
         if self.dist.is_main and is_checkpoint(self.last):
             log.warning("%s exists and will be replaced; --resume would continue it", self.last)
@@ -86,7 +99,24 @@ class TrainingRun:
 
         Raises:
             ValueError: a checkpoint of another model, or one from inside an epoch that this run would cut otherwise.
+            InUse: another run is writing to the folder.
         """
+        self._claim()
+        try:
+            return self._continue(checkpoint)
+        except BaseException:
+            self._lock.leave()
+            raise
+
+    def _claim(self) -> None:
+        """All ranks or none: those that went on alone would wait for the others."""
+        taken = not self.dist.is_main or self._lock.take()
+        if self.dist.all_sum(float(not taken)):
+            raise InUse(
+                f"{self.folder} is being written by another run. Wait for it or stop it, or choose another --output_dir"
+            )
+
+    def _continue(self, checkpoint: Checkpoint | None) -> TrainState:
         if self.dist.is_main:
             recover(self.last)
         self.dist.barrier()

@@ -311,6 +311,37 @@ def test_a_full_disk_is_named_and_loses_nothing(tmp_path, monkeypatch):
     same(FeatureStore(path), ["a", "b"])
 
 
+FULL_AT_THE_END = """
+import resource, sys
+import numpy as np
+from utility.feature_store import FeatureWriter
+with FeatureWriter(sys.argv[1], {"rate": 1}) as writer:
+    for name in "abc":
+        writer.write(name, {"nodes": np.full((20, 9, 64), ord(name))})
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+    try:
+        writer.finish()
+    except OSError as error:
+        sys.exit(f"error: {error}")
+"""
+
+
+@pytest.mark.parametrize("room", [10, 30_000])
+def test_a_disk_that_fills_up_while_parts_are_merged_loses_nothing(tmp_path, room):
+    script, path = tmp_path / "script.py", tmp_path / "X.hdf5"
+    script.write_text(FULL_AT_THE_END)
+    result = subprocess.run(
+        [sys.executable, script, path, str(room)], env=ENVIRONMENT, capture_output=True, text=True, timeout=60
+    )
+    assert result.returncode == 1 and "X.hdf5.merging; nothing is lost" in result.stderr, result.stderr
+    assert sorted(os.listdir(tmp_path)) == ["X.hdf5.rank0.part", "script.py"]
+    with FeatureWriter(path, {"rate": 1}) as writer:
+        assert writer.done == set("abc")
+        writer.finish()
+    store = FeatureStore(path)
+    assert all((store[name]["nodes"] == ord(name)).all() for name in "abc")
+
+
 def _read(store):
     return store["a"]["nodes"].sum().item()
 

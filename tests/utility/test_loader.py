@@ -1,9 +1,12 @@
+import os
+import signal
+
 import pytest
 import torch
 import toy_training
 
 from utility.distributed import Distributed
-from utility.loader import BatchLoader, split_batch, to_device
+from utility.loader import BatchLoader, WorkerDied, split_batch, to_device
 
 
 @pytest.mark.parametrize(
@@ -37,6 +40,30 @@ def test_loading_leaves_the_generators_of_gpus_alone(monkeypatch):
     monkeypatch.setattr(torch.cuda, "manual_seed_all", forbidden)
     monkeypatch.setattr(torch.cuda, "manual_seed", forbidden)
     assert len(batches()[1]) == 12
+
+
+class Fatal(toy_training.Words):
+    """Its seventh sample kills the process that loads it."""
+
+    def __getitem__(self, index):
+        if index == 7:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__getitem__(index)
+
+
+def test_a_killed_worker_ends_the_epoch_with_advice():
+    loader = BatchLoader(Fatal(), toy_training.collate, 8, 4, num_workers=1)
+    loader.set_epoch(0)
+    with pytest.raises(WorkerDied, match=r"DataLoader worker .*killed.*--num_workers.*--resume continues"):
+        list(loader)
+
+
+def test_other_mistakes_of_a_data_set_pass_unchanged():
+    def wrong(samples):
+        raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match=r"^a bug$"):
+        list(BatchLoader(toy_training.Words(), wrong, 8, 4))
 
 
 def test_epochs_differ_and_each_sample_comes_at_most_once():
