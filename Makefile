@@ -6,7 +6,7 @@ SEED ?= 0
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test test-slow lint format benchmark extensions check
+.PHONY: install demo test test-slow lint format benchmark costs extensions check
 
 install: $(INSTALLED)
 
@@ -37,6 +37,9 @@ format: install
 
 benchmark: install
 	$(BIN)/python -m scripts.benchmark
+
+costs: install
+	$(BIN)/python -m scripts.costs
 
 extensions: install
 	bash scripts/install_extensions.sh $(BIN)/python
