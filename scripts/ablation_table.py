@@ -92,12 +92,11 @@ def table(runs: Runs) -> list[str]:
         lines += ["What does not help, or is not missed:", "", *(f"- {line}" for line in failed), ""]
     if worked:
         lines += ["What makes a difference:", "", *(f"- {line}" for line in worked), ""]
-    lines += [f"| graphs and features | {' | '.join(SCORES.values())} | s |", "|---" * (len(SCORES) + 2) + "|"]
+    lines += [f"| graphs and features | {' | '.join(SCORES.values())} |", "|---" * (len(SCORES) + 1) + "|"]
     for row in rows:
         own = [run for run in runs if run["row"] == row.name]
-        cells = [_spread([run["scores"][name] for run in own], 2) for name in SCORES]
-        seconds = _spread([run["seconds"] for run in own], 0)
-        lines.append(f"| {row.label} | {' | '.join(cells)} | {seconds} |")
+        cells = [_spread([run["scores"][name] for run in own]) for name in SCORES]
+        lines.append(f"| {row.label} | {' | '.join(cells)} |")
     return [*lines, "", how_it_was_made(runs)]
 
 
@@ -141,14 +140,14 @@ def how_it_was_made(runs: Runs) -> str:
     settings, scores = runs[0]["settings"], runs[0]["scores"]
     seeds = sorted({run["seed"] for run in runs})
     clips = "all training clips" if settings["limit"] is None else f"the first {settings['limit']} training clips"
+    batches = "" if settings["batch_size"] is None else f" in batches of {settings['batch_size']} captions"
     return (
-        f"{settings['epochs']} epochs on {clips}, the same for every row; seeds {', '.join(map(str, seeds))}. "
+        f"{settings['epochs']} epochs on {clips}{batches}, the same for every row; seeds {', '.join(map(str, seeds))}. "
         "In the table mean ± standard deviation over the seeds, in the sentences mean difference ± half its 95 % "
         f"interval, seed by seed. Colour, shape and action: of {scores['one_object_videos']} test clips with one "
         f"object; relation: of {scores['two_object_videos']} with two."
     )
 
 
-def _spread(values: Sequence[float], digits: int) -> str:
-    text = f"{mean(values):.{digits}f}"
-    return text + (f" ± {stdev(values):.{digits}f}" if len(values) > 1 else "")
+def _spread(values: Sequence[float]) -> str:
+    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
