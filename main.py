@@ -4,6 +4,7 @@
     torchrun --nproc_per_node 2 main.py --model_name MSR-VTT_GBased+videomask --do_train --micro_batch_size 32
     python main.py --do_eval --checkpoint results/MiniMotion_GBased+videomask/best
     python main.py --caption clip.mp4 --checkpoint results/MiniMotion_GBased+videomask/best --json
+    python main.py --model_name MiniMotion_GBased+videomask --do_train --tune lora --output_dir results/tuned
 
 With --datatype the arguments go to train_unified_model.py, the retrieval trainers.
 """
@@ -68,6 +69,7 @@ class Session:
 
     def __init__(self, args: CaptionerArguments, data: DataArguments, dist: Any):
         from dataset.caption_features import CaptionFeatures
+        from extractors.tuning import open_tuning
         from pretrained.captioners import load_captioner
         from utility.caption_tokens import choose_tokenizer
         from utility.logs import setup_logging
@@ -97,8 +99,9 @@ class Session:
         for line in self.corpus.summary():
             log.info("%s", line)
         self.files = CaptionFeatures(features_dir(self.data, self.corpus), self.corpus.name, self.features_name)
+        self.tuning = open_tuning(self.args, self.files, self.stored, dist.device)
         if self.stored is not None and self.stored.config["features"]:
-            self.files.check_same(self.stored.config["features"])
+            self.files.check_same(self.stored.config["features"], nodes=self.tuning is None)
         elif self.stored is not None:
             log.warning("a published checkpoint does not say how its features were made; nothing can be compared")
 
@@ -114,9 +117,11 @@ class Session:
             raise ValueError(f"{self.corpus.name} has no {split} videos; its annotation must give them that split")
         seed = self.args.seed if self.args.shuffle_videos else None
         ids = self.corpus.ids(split)
-        features = GraphFeatures(
-            ids=ids, cache_bytes=int(self.args.cache_gb * 2**30), shuffle_seed=seed, **self.files.stores
-        )
+        size = 0 if self.data.dry_run else int(self.args.cache_gb * 2**30)
+        if self.tuning is None:
+            features = GraphFeatures(ids=ids, cache_bytes=size, shuffle_seed=seed, **self.files.stores)
+        else:
+            features = self.tuning.features(ids, self.files.stores, self.corpus.videos, size, seed, self.dist)
         self.absent[split] = len(features.absent)
         if features.absent:
             log.warning("%d of %d %s videos have no features and are left out", len(features.absent), len(ids), split)
@@ -131,7 +136,8 @@ class Session:
         from utility.vocabulary import Vocabulary
 
         args = self.args
-        notes = self.files.overlap_notes(self.corpus)
+        notes = self.files.overlap_notes(self.corpus, nodes=self.tuning is None)
+        notes += [] if self.tuning is None else self.tuning.overlap_notes(self.corpus)
         for note in notes:
             log.warning("%s", note)
         if args.do_train:
@@ -152,7 +158,7 @@ class Session:
                     f"network has {config.vocab_size}"
                 )
         seed_all(args.seed)
-        model = Captioner(config).to(self.dist.device)
+        model = (Captioner(config) if self.tuning is None else self.tuning.captioner(config)).to(self.dist.device)
         log.info("%s parameters, %d words", f"{sum(p.numel() for p in model.parameters()):,}", len(self.vocabulary))
         self.decoder(model, args.beam)  # what no search can do should not show after the training either
         if args.do_train:
@@ -165,7 +171,7 @@ class Session:
             self.stored = load_captioner(self.output / "best")
         if args.export_pth and self.dist.is_main:
             export_captioner(self.output / "best_model.pth", self.stored)
-        load_tensors(model, self.stored.tensors, "the checkpoint")
+        load_tensors(model, self.stored.tensors if self.tuning is None else self.stored.all_tensors, "the checkpoint")
         self.test(model.eval(), notes)
 
     def new_config(self, widths: dict[str, int]) -> Any:
@@ -209,13 +215,13 @@ class Session:
         if pairs.empty:
             log.warning("%d training captions without a known word are left out", pairs.empty)
         length = self.vocabulary.longest + 2 if "loss_mean" in compat else None
-        loader = CaptionLoader(pairs, args.batch_size, args.micro_batch_size, self.dist, length)
+        loader = CaptionLoader(pairs, args.batch_size, args.micro_batch_size, self.dist, length, args.num_workers)
         total = args.epochs * loader.steps_per_epoch
         log.info("%d epochs of %d steps, %d captions each", args.epochs, loader.steps_per_epoch, args.batch_size)
         if self.data.dry_run:
             log.info("dry run: %s", resolved(args, self.data))
             return
-        optimizer = torch.optim.AdamW(parameter_groups(model, args.weight_decay), lr=args.lr)
+        optimizer = torch.optim.AdamW(parameter_groups(model, args.weight_decay, args.tune_lr), lr=args.lr)
         settings = TrainSettings(
             str(self.output), args.epochs, args.batch_size, args.micro_batch_size, args.clip_norm, args.precision,
             args.seed, args.log_steps, args.save_steps, args.patience, args.resume,
@@ -238,13 +244,13 @@ class Session:
         train(
             model, batch_loss, loader, optimizer, linear(optimizer, total, args.warmup), settings, self.dist, evaluate,
             names_of=lambda batch: [batch.names[i] for i in batch.caption_video.tolist()],
-            config=self.checkpoint_config(model), vocabulary=self.vocabulary.to_list(),
+            config=self.checkpoint_config(model, features.ids), vocabulary=self.vocabulary.to_list(),
             tables=self.relations and self.relations.tensors(),
         )  # fmt: skip
 
-    def checkpoint_config(self, model: Any) -> dict[str, Any]:
-        """What a checkpoint needs to be used by itself."""
-        return {
+    def checkpoint_config(self, model: Any, trained: list[str]) -> dict[str, Any]:
+        """What a checkpoint needs to be used by itself; `trained` are the videos of the training."""
+        config = {
             **({} if self.relations is None else {"relations": self.relations.description()}),
             "program": "captioner",
             "model_name": self.args.model_name,
@@ -257,6 +263,7 @@ class Session:
             ),
             "arguments": resolved(self.args, self.data),
         }
+        return config if self.tuning is None else self.tuning.described(config, self.output.name, trained)
 
     def decoder(self, model: Any, beam: int) -> Any:
         """The search that the flags name."""
@@ -289,6 +296,7 @@ class Session:
         if not references:
             log.warning("the %s split has no captions to score against; captions are in %s", split, self.output)
             return
+        seen = self.files.graphs.settings if self.tuning is None else self.stored.config["features"]["settings"]
         cut = args.references == "trimmed" or "references" in model.config.compat
         scores = score_split(said, references, args.tokenizer, (self.vocabulary, self.max_words) if cut else None)
         absent = [f"{len(features.absent)} videos without features"] * bool(features.absent)
@@ -304,7 +312,7 @@ class Session:
             "shuffled_videos": args.shuffle_videos,
             "videos": {name: len(self.corpus.ids(name)) for name in SPLITS},
             "missing_videos": self.absent,
-            "backbone": self.files.graphs.settings.get("nodes", {}).get("backbone", {}).get("name"),
+            "backbone": seen.get("nodes", {}).get("backbone", {}).get("name"),
             "notes": scores["notes"] + notes + absent,
         }
         write_text(self.output / f"{split}_scores.json", shown(scores))

@@ -50,8 +50,16 @@ class CaptionFeatures:
             "others": {key: store.settings for key, store in self.stores.items() if key != "graphs"},
         }
 
-    def check_same(self, trained: Mapping[str, Any]) -> None:
+    def seen_through(self, trained: Mapping[str, Any]) -> bool:
+        """Whether the nodes come from the backbone of those described by a checkpoint."""
+        now, then = (part.get("nodes", {}).get("backbone") for part in (self.graphs.settings, trained["settings"]))
+        return now == then
+
+    def check_same(self, trained: Mapping[str, Any], nodes: bool = True) -> None:
         """Refuse features other than those described by a checkpoint.
+
+        Args:
+            nodes: whether those of the nodes count; they do not where nodes are made from frames.
 
         Raises:
             ValueError: names what differs.
@@ -60,6 +68,7 @@ class CaptionFeatures:
         old = flatten({"graphs": trained["settings"], **trained.get("others", {})})
         new = flatten({"graphs": now["settings"], **now["others"]})
         changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+        changed = [key for key in changed if nodes or not key.startswith("graphs.nodes.")]
         if changed:
             listed = "; ".join(f"{key} was {old.get(key)!r}, is {new.get(key)!r}" for key in changed[:6])
             raise ValueError(
@@ -67,9 +76,13 @@ class CaptionFeatures:
                 "the old settings, or choose them with --features"
             )
 
-    def overlap_notes(self, corpus: Corpus) -> list[str]:
-        """A sentence for every network (or knowledge graph) behind the features that saw videos of the test split."""
-        settings = self.graphs.settings
+    def overlap_notes(self, corpus: Corpus, nodes: bool = True) -> list[str]:
+        """A sentence for every network (or knowledge graph) behind the features that saw videos of the test split.
+
+        Args:
+            nodes: whether those behind the nodes count.
+        """
+        settings = self.graphs.settings if nodes else {k: v for k, v in self.graphs.settings.items() if k != "nodes"}
         hashes = {
             kind: settings.get(part, {}).get(kind, {}).get("hash")
             for kind, part in (("backbone", "nodes"), ("detector", "nodes"), ("action_network", "actions"))

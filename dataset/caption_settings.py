@@ -15,6 +15,8 @@ FEATURES = {
     "OBased": "grid",
     "OBased+rel": "grid-rel",
 }
+# The rates with which STOP and TempMe are trained for retrieval.
+TUNE_RATES = {"prompts": 1e-3, "lora": 6e-4}
 PUBLISHED = {"model_size": "published", "captions_per_video": 1, "lr": 1e-4, "min_count": 3}
 # Published: 32 per process times the accumulation of one process; other corpora start with a small network.
 DEFAULTS = {
@@ -54,6 +56,22 @@ class CaptionerArguments:
     resume: bool = flag(False, "continue from output_dir/last if it is there")
     device: str = flag("auto", "auto, cpu, cuda or cuda:N")
 
+    tune: Literal["none", "prompts", "lora"] = flag(
+        "none",
+        "with --do_train: what of the backbone learns from the captions, none (nodes are read from the features), "
+        "prompts (STOP's, and adapters) or lora (TempMe's low-rank additions). Videos are then decoded and cut into "
+        "tiles, and nodes and edges made anew in every step; actions come from the features. It starts from the "
+        "backbone of the features or --backbone; the run is a backbone for the extractors and for "
+        "train_unified_model.py --resume",
+    )
+    tune_lr: float | None = flag(
+        None, "with --tune: largest learning rate of the backbone's part, 0: it stays; default prompts 1e-3, lora 6e-4"
+    )
+    tune_batch_size: int = flag(
+        256, "with --tune: tiles per pass of the backbone; the gradient computes all but these again, to save memory"
+    )
+    num_workers: int = flag(0, "processes that prepare the next batches; with --tune they decode")
+
     model_size: Literal["small", "published"] | None = flag(None, "published for MSVD and MSR-VTT, else small")
     attention: int = flag(1, "how +rel rows are encoded: 1 self-attention, 2 with positions, 3 feed-forward only")
     compat: list[str] = field(
@@ -74,7 +92,9 @@ class CaptionerArguments:
     log_steps: int = flag(20, "optimiser steps between two progress lines")
     seed: int = flag(904666, "seed of weights, dropout, order and pairing")
     shuffle_videos: bool = flag(False, "give every video the graph of another: what is known without seeing")
-    cache_gb: float = flag(4.0, "graphs are kept in memory up to this size per process")
+    cache_gb: float = flag(
+        4.0, "graphs, and with --tune tiles, are kept in memory up to this size per process and split"
+    )
 
     max_words: int | None = flag(None, "longest caption: 20, or that of the checkpoint")
     min_count: int | None = flag(None, "words seen less often are left out: MSVD and MSR-VTT 3, else 1")
@@ -100,6 +120,16 @@ class CaptionerArguments:
             raise ValueError("--caption needs --checkpoint DIR, the folder of a trained captioner")
         if self.do_eval and not (self.model_name or self.checkpoint):
             raise ValueError("--do_eval needs --checkpoint DIR or --model_name")
+        if self.tune_batch_size < 1 or (self.tune_lr or 0) < 0 or self.num_workers < 0:
+            raise ValueError(
+                f"--tune_batch_size {self.tune_batch_size} must be 1 or more, --tune_lr {self.tune_lr} and "
+                f"--num_workers {self.num_workers} 0 or more"
+            )
+        if self.tune != "none" and not self.do_train:
+            raise ValueError(
+                f"--tune {self.tune} is for training: give --do_train (a tuned checkpoint is scored and captions files "
+                "without it)"
+            )
         if self.do_train and not self.model_name:
             raise ValueError("--do_train needs --model_name CORPUS_FEATURES, for instance MiniMotion_GBased+videomask")
 
@@ -138,4 +168,6 @@ def with_defaults(args: CaptionerArguments, corpus: str) -> CaptionerArguments:
     if args.batch_size is not None and args.micro_batch_size is None:
         # A batch of one's own is cut only where that is asked for.
         values.pop("micro_batch_size", None)
+    if args.tune != "none" and args.tune_lr is None:
+        values["tune_lr"] = TUNE_RATES[args.tune]
     return replace(args, **values)

@@ -32,6 +32,7 @@ class GraphFeatures:
         cache_bytes: graphs are kept in memory while they take no more than this.
         shuffle_seed: give every video the graph of another one, drawn with this seed: what remains to be learnt is
             what a captioner knows without seeing.
+        arrays: what is read of a graph.
 
     Raises:
         ValueError: no graph of any of the ids.
@@ -45,7 +46,9 @@ class GraphFeatures:
         objects: FeatureStore | None = None,
         cache_bytes: int = 2 << 30,
         shuffle_seed: int | None = None,
+        arrays: Sequence[str] = GRAPH_ARRAYS,
     ):
+        self.arrays = tuple(arrays)
         self.stores = {"graphs": graphs, "rel": rel, "objects": objects}
         given = [store for store in self.stores.values() if store is not None]
         self.ids = [name for name in ids if all(name in store for store in given)]
@@ -56,9 +59,10 @@ class GraphFeatures:
         if shuffle_seed is not None:
             order = np.random.default_rng(shuffle_seed).permutation(len(self.ids))
             self.source = {self.ids[a]: self.ids[b] for a, b in zip(order, np.roll(order, 1), strict=True)}
-        self.shapes = {name: array.shape for name, array in graphs.read(self.ids[0], GRAPH_ARRAYS).items()}
+        first = graphs.read(self.ids[0])
+        self.shapes = {name: first[name].shape for name in (*GRAPH_ARRAYS, *self.arrays)}
         self._row = {name: row for row, name in enumerate(self.ids)}
-        size = sum(array.nbytes for array in graphs.read(self.ids[0], GRAPH_ARRAYS).values())
+        size = sum(first[name].nbytes for name in self.arrays)
         self._cache = self._read(self.ids) if size * len(self.ids) <= cache_bytes else None
 
     @property
@@ -87,9 +91,8 @@ class GraphFeatures:
 
     def _read(self, names: Sequence[str]) -> dict[str, Tensor]:
         store = self.stores["graphs"]
-        arrays = {
-            key: np.empty((len(names), *shape), store.places(names[0])[key].dtype) for key, shape in self.shapes.items()
-        }
+        kinds = store.places(names[0])
+        arrays = {key: np.empty((len(names), *self.shapes[key]), kinds[key].dtype) for key in self.arrays}
         rows: dict[str, list[np.ndarray]] = {}
         for number, name in enumerate(names):
             for key, place in store.places(name).items():
@@ -271,6 +274,7 @@ class CaptionLoader(BatchLoader):
         batch_size: captions per optimiser step over all processes.
         micro_batch_size: captions per forward pass of one process; None for as many as fit in a step.
         length: padded length of captions (default: the longest of each micro-batch).
+        num_workers: processes that prepare the next micro-batches.
 
     Raises:
         ValueError: sizes that do not divide, or fewer captions than one step needs.
@@ -283,6 +287,7 @@ class CaptionLoader(BatchLoader):
         micro_batch_size: int | None = None,
         dist: Distributed | None = None,
         length: int | None = None,
+        num_workers: int = 0,
     ):
         k = data.captions_per_video
         for flag, size in (("--batch_size", batch_size), ("--micro_batch_size", micro_batch_size or 0)):
@@ -293,7 +298,8 @@ class CaptionLoader(BatchLoader):
                 f"--batch_size {batch_size} is more than the {len(data) * k} training captions; choose a smaller one"
             )
         micro = micro_batch_size // k if micro_batch_size else None
-        super().__init__(data, partial(data.collate, length=length), batch_size // k, micro, dist, data.seed)
+        collate = partial(data.collate, length=length)
+        super().__init__(data, collate, batch_size // k, micro, dist, data.seed, num_workers=num_workers)
         self.data = data
 
     def set_epoch(self, epoch: int, skip: int = 0) -> None:

@@ -128,7 +128,7 @@ class MethodArguments:
     frame_pos: bool = flag(True, "merging: positions of joined frames")
     merge: bool | None = words(None, "unified: merging on or off, whatever the mode says", nargs="?", const=True)
     prompts: bool | None = words(None, "unified: prompts on or off, whatever the mode says", nargs="?", const=True)
-    video_readout: Literal["auto", "global_prompt0", "frame_cls_mean", "both"] = flag(
+    video_readout: Literal["auto", "global_prompt0", "frame_cls_mean", "average_frame_cls_token", "both"] = flag(
         "auto", "unified: which tokens become the video's vector; auto: by mode"
     )
 

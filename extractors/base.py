@@ -31,6 +31,12 @@ class Sampling:
     rate: float = 1.0
     slots: int = 20
 
+    @classmethod
+    def recorded(cls, settings: Mapping[str, Any]) -> Sampling:
+        """That of the settings of features, as `settings` writes them."""
+        rate = settings["rate"]
+        return cls(settings["sampling"], slots=settings["slots"], **({} if rate is None else {"rate": rate}))
+
     def settings(self) -> dict[str, Any]:
         """As feature files record it."""
         rate = self.rate if self.rule == "time" else None

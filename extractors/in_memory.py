@@ -23,7 +23,7 @@ from extractors.object_features import ObjectNodes
 from graphs.captions import decoder
 from graphs.parts import graph_part, object_rows, spatial_part, temporal_part
 from model.captioner import Captioner, CaptionerConfig
-from pretrained.backbones import load_backbone
+from pretrained.backbones import backbone_of, load_backbone
 from pretrained.captioners import load_captioner
 from pretrained.detectors import load_detector
 from pretrained.i3d_weights import load_i3d
@@ -101,10 +101,14 @@ class FileCaptioner:
         self._settings = {part: features["settings"][part] for part in ("nodes", "actions")}
         if "objects" in features.get("others", {}):
             self._settings["objects"] = features["others"]["objects"]["nodes"]
-        self.sampling = Sampling(**_sampling(self._settings["nodes"]))
+        self.sampling = Sampling.recorded(self._settings["nodes"])
         self._networks: dict[tuple[str, str], Any] = {}
         self._places = {kind: place for kind, place in (places or {}).items() if place}
         self._noted = stored.config.get("weights", {})
+        if stored.backbone is not None:
+            inner = backbone_of(stored.backbone, Path(checkpoint))
+            inner.model.eval().to(self.device)
+            self._networks["backbone", inner.hash] = inner
         self.extractors = {part: self._extractor(settings) for part, settings in self._settings.items()}
         self.relations = None if config.mode == "grid" else self._file_relations(stored)
         if stored.config["features"]:
@@ -145,8 +149,8 @@ class FileCaptioner:
         return arrays if self.relations is None else arrays | self.relations.arrays(found["theta2"])
 
     def _file_relations(self, stored: Checkpoint) -> FileRelations:
-        """Relations through the backbone of the nodes; where nodes have none, through that of the training."""
-        backbone = getattr(self.extractors["nodes"], "backbone", None)
+        """Relations through the backbone of the nodes; where nodes have none or their own, through that of the rows."""
+        backbone = getattr(self.extractors["nodes"], "backbone", None) if stored.backbone is None else None
         made = stored.config["features"].get("others", {}).get("rel", {})
         if backbone is None and "theta2" in made:
             backbone = self._network("backbone", load_backbone, made["theta2"])
@@ -232,11 +236,6 @@ def _published_features(config: CaptionerConfig) -> dict[str, Any]:
             "beside the graph: extract features for the folder and use --do_eval"
         )
     return {"settings": PUBLISHED_FEATURES | {"nodes": PUBLISHED_FEATURES["nodes"] | {"slots": config.slots}}}
-
-
-def _sampling(nodes: dict[str, Any]) -> dict[str, Any]:
-    rate = nodes["rate"]
-    return {"rule": nodes["sampling"], "slots": nodes["slots"], **({} if rate is None else {"rate": rate})}
 
 
 def _as_stored(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -18,8 +18,17 @@ from model.retrieval.methods import build_method
 from model.retrieval.prompted import PromptedRetrieval
 from pretrained import zoo
 from pretrained.clip_weights import ClipWeights, read_weights
+from pretrained.inner_backbone import retrieval_config, retrieval_part
 from pretrained.retrieval_weights import load_retrieval, recognise, settings_of
-from utility.checkpoint import chosen_checkpoint, file_hash, is_checkpoint, load_checkpoint, load_tensors, tensors_hash
+from utility.checkpoint import (
+    Checkpoint,
+    chosen_checkpoint,
+    file_hash,
+    is_checkpoint,
+    load_checkpoint,
+    load_tensors,
+    tensors_hash,
+)
 from utility.clip_text import ClipTokenizer
 
 CONFIG_KEY = "backbone"
@@ -177,11 +186,20 @@ def _is_ours(folder: Path) -> bool:
 
 def _load_config(folder: Path) -> dict[str, Any]:
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return content if isinstance(content, dict) else {}
+    return retrieval_config(content) if isinstance(content, dict) else {}
 
 
 def _from_checkpoint(folder: Path) -> Backbone:
-    checkpoint = load_checkpoint(folder, training=False)
+    checkpoint = retrieval_part(load_checkpoint(folder, training=False))
+    return backbone_of(checkpoint, folder)
+
+
+def backbone_of(checkpoint: Checkpoint, folder: Path) -> Backbone:
+    """The backbone of a checkpoint's content, on the CPU, in the mode that new modules have.
+
+    Args:
+        folder: where it comes from, for its name and for messages.
+    """
     described = checkpoint.config[CONFIG_KEY]
     config = CLIPConfig(**described["clip"])
     prefixed = {k.removeprefix("clip."): v for k, v in checkpoint.tensors.items() if k.startswith("clip.")}
@@ -199,11 +217,16 @@ def _from_checkpoint(folder: Path) -> Backbone:
         resolution=config.resolution,
         mean=tuple(described["mean"]),
         std=tuple(described["std"]),
-        hash=tensors_hash(prefixed or checkpoint.tensors),
+        hash=weights_hash(checkpoint.tensors),
         trained_on=checkpoint.config.get("trained_on"),
         corpus=checkpoint.config.get("corpus"),
         left_out=tuple(name for name in checkpoint.tensors if prefixed and not name.startswith("clip.")),
     )
+
+
+def weights_hash(tensors: Mapping[str, Tensor]) -> str:
+    """The `hash` of a backbone of ours with these tensors: a header beside the CLIP does not count."""
+    return tensors_hash({k.removeprefix("clip."): v for k, v in tensors.items() if k.startswith("clip.")} or tensors)
 
 
 def _prompted(

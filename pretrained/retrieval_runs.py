@@ -17,6 +17,7 @@ from model.backbone.clip import CLIP, CLIPConfig
 from model.retrieval.methods import build_method
 from pretrained import zoo
 from pretrained.backbones import describe
+from pretrained.inner_backbone import is_tuned, retrieval_part
 from pretrained.retrieval_weights import DROPPED, clip_config_of, recognise, settings_of
 from utility.checkpoint import (
     Checkpoint,
@@ -72,7 +73,7 @@ def open_run(path: Path | str, kind: str = "best", training: bool = False) -> St
 
     Args:
         path: a run's folder, a checkpoint folder (`best`, `last`), `best_model.pth`, `last_model.pth`, or a published
-            `ckpt.pth.tar` or `pytorch_model.bin.N`.
+            `ckpt.pth.tar` or `pytorch_model.bin.N`. Of a captioner that tuned its backbone, that backbone.
         kind: which one of a run's folder: "best" or "last" (the other where there is only that).
         training: whether to read the training state too.
 
@@ -89,7 +90,7 @@ def open_run(path: Path | str, kind: str = "best", training: bool = False) -> St
     if isinstance(tensors, Mapping) and isinstance(content.get("config"), Mapping):
         tensors = strip_prefixes({k: v for k, v in tensors.items() if isinstance(v, Tensor)})
         state = content.get("training") if training else None
-        checkpoint = Checkpoint(tensors, dict(content["config"]), state, None, None)
+        checkpoint = retrieval_part(Checkpoint(tensors, dict(content["config"]), state, None, None))
         return StoredRun(checkpoint, path, path.parent)
     tensors = {name: value.float() for name, value in read_tensors(path).items() if not name.endswith(DROPPED)}
     method = recognise(tensors)
@@ -149,10 +150,12 @@ def export_run(
 def _open_folder(path: Path, kind: str, training: bool) -> StoredRun:
     if is_checkpoint(path):
         folder = path.parent if path.name in ("best", "last") else path
-        return StoredRun(load_checkpoint(path, training), path, folder)
+        return StoredRun(retrieval_part(load_checkpoint(path, training)), path, folder)
+    if is_checkpoint(path / "best") and is_tuned(path / "best"):
+        kind = "best"  # a captioner's run: its training cannot be continued here
     for name in (kind, "last" if kind == "best" else "best"):
         if is_checkpoint(path / name):
-            return StoredRun(load_checkpoint(path / name, training), path / name, path)
+            return StoredRun(retrieval_part(load_checkpoint(path / name, training)), path / name, path)
     numbered = sorted(path.glob("pytorch_model.bin.*"), key=_number)
     for file in (*(path / name for name in EXPORTS[kind]), *numbered[-1:]):
         if file.is_file():

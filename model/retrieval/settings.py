@@ -13,7 +13,7 @@ STOP_OUTPUTS = (
     "average_global_prompt_and_frame_cls_token",
 )
 """`--visual_output_type`: which projected tokens become the video's vector, as STOP computes them."""
-READOUTS = ("auto", "global_prompt0", "frame_cls_mean", "both")
+READOUTS = ("auto", "global_prompt0", "frame_cls_mean", "average_frame_cls_token", "both")
 """`--video_readout` of TempMe-STOP."""
 TRAINING_MODES = ("joint", "stop_only", "tempme_only")
 COMPAT = ("repaired", "released")
