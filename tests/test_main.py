@@ -141,9 +141,9 @@ sys.exit(main.main(sys.argv[2:]))
 def test_a_captioner_killed_at_a_random_step_continues_to_the_same_parameters(corpus, tmp_path, processes):
     script = tmp_path / "killed.py"
     script.write_text(KILLED)
-    step = random.SystemRandom().randrange(1, 10)  # of 10: 105 captions in 5 steps, twice
+    step = random.SystemRandom().randrange(1, 8)  # of 8: 105 captions in 4 steps, twice
     flags = ["--dropout", "0.1", "--save_steps", "1", "--epochs", "2"]
-    flags += ["--micro_batch_size", str(9 // processes // 3 * 3)]
+    flags += ["--batch_size", "24", "--micro_batch_size", str(12 // processes)]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     launch(script, 0, *train_words(corpus, whole, *flags), processes=processes)
     with pytest.raises(AssertionError, match="exit status 9"):
