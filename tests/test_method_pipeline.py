@@ -4,7 +4,7 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from tuned_films import caption_run, extract_films, make_films
+from tuned_films import caption_run, extract_films, make_films, without_java
 
 import main
 from model.backbone.clip import CLIP
@@ -34,7 +34,8 @@ def test_the_caption_pipeline_runs_on_every_method(method, films, tmp_path, caps
     (path,) = (films / "features" / method).glob("*_GBased_graph.hdf5")
     store = FeatureStore(path)
     assert len(store.ids) == 24 and store.settings["nodes"]["backbone"]["name"] == method
-    caption_run(films, tmp_path / "captions", features=method)
+    with without_java():
+        caption_run(films, tmp_path / "captions", features=method)
     capsys.readouterr()
     file = str(films / "videos/clip20.mp4")
     assert main.main(["--caption", file, "--checkpoint", str(tmp_path / "captions"), "--device", "cpu"]) == 0

@@ -7,32 +7,27 @@ from dataclasses import asdict
 import pytest
 import torch
 from tiny_networks import make_backbone
-from tuned_films import caption_run, extract_films, make_films
+from tuned_films import caption_run, extract_films, make_films, without_java
 
 import main
 import train_unified_model
 from extractors.in_memory import FileCaptioner
 from extractors.tuning import Tuning
-from model.backbone.clip import CLIP
+from model.backbone.clip import CLIP, CLIPConfig
 from model.captioner import CaptionerConfig
 from model.retrieval.methods import build_method
 from model.retrieval.settings import MethodSettings
-from pretrained.backbones import load_backbone
+from pretrained.backbones import describe, load_backbone
 from pretrained.captioners import load_captioner
 from pretrained.retrieval_runs import build_stored, open_run
 from utility.checkpoint import load_checkpoint, save_checkpoint
+from utility.feature_store import FeatureStore
 
 
 @pytest.fixture(scope="module", autouse=True)
-def without_java():
-    """METEOR starts a Java machine, which takes longer than all that is tested here."""
-    from utility import caption_tokens
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", "")
-        caption_tokens.java_problem.cache_clear()
+def no_java():
+    with without_java():
         yield
-    caption_tokens.java_problem.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +51,11 @@ def tuned(request, films, tmp_path_factory):
     return request.param, output
 
 
+def graphs(root):
+    """The file of the films' graphs."""
+    return root / "features/plain" / f"{root.name}_GBased_graph.hdf5"
+
+
 def captioner_tensors(folder):
     return load_captioner(folder).tensors
 
@@ -69,7 +69,9 @@ def test_a_backbone_that_stays_without_effect_gives_the_run_on_stored_nodes(film
     assert said[0] == said[1] and len(said[0]) == 6
     first, second = captioner_tensors(cached / "last"), captioner_tensors(tmp_path / "last")
     assert first.keys() == second.keys()
-    assert max(float((value - second[name]).abs().mean()) for name, value in first.items()) < 1e-5
+    # AdamW brings a gradient that is rounding only (that of these biases) to full size.
+    parted = {name: float((value - second[name]).abs().mean()) for name, value in first.items()}
+    assert max(value for name, value in parted.items() if not name.endswith("key.bias")) < 1e-6
 
 
 def test_only_the_chosen_part_of_the_backbone_has_learnt(films, tuned):
@@ -107,12 +109,12 @@ def test_the_run_is_a_backbone_and_a_retrieval_checkpoint_with_the_same_outputs(
 def test_the_trainer_of_retrieval_goes_on_with_it(films, tuned, tmp_path, capsys):
     kind, run = tuned
     words = ["--data_root", films, "--resume", run, "--output_dir", tmp_path, "--epochs", "1", "--batch_size", "6"]
-    words += ["--max_words", "8", "--device", "cpu", "--precision", "fp32", "--freeze_clip", "1", "--lr", "0"]
+    words += ["--max_words", "8", "--device", "cpu", "--precision", "fp32", "--freeze_clip", "1", "--lr", "1e-9"]
     assert train_unified_model.main(list(map(str, words))) == 0
     before, after = open_run(run).checkpoint.tensors, open_run(tmp_path).checkpoint.tensors
     assert before.keys() == after.keys()
-    same = [name for name, value in before.items() if "running_" not in name and "num_batches" not in name]
-    assert all(torch.equal(before[name], after[name]) for name in same)
+    for name in (name for name in before if "running_" not in name and "num_batches" not in name):
+        torch.testing.assert_close(after[name], before[name], rtol=0, atol=1e-6)
     assert open_run(tmp_path).config["method"] == {"lora": "unified", "prompts": "stop"}[kind]
     words = ["--data_root", films, "--do_eval", "--resume", run, "--output_dir", tmp_path / "scores", "--device", "cpu"]
     assert train_unified_model.main(list(map(str, words))) == 0
@@ -169,8 +171,10 @@ def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(films, tmp_path
     from utility.training_run import TrainingRun
 
     settings = MethodSettings(max_frames=2, regions=2, visual_output_type="average_frame_cls_token")
-    model = build_method("stop", load_backbone(films / "clip").model, settings)
-    described = json.loads((films / "clip/config.json").read_text())["backbone"]
+    tower = CLIPConfig(16, 16, 8, 16, 1, 2, 16, 1, 2, context_length=8, vocab_size=50)
+    torch.manual_seed(1)
+    model = build_method("stop", CLIP(tower), settings)
+    described = describe(tower, "small", (0.5,) * 3, (0.25,) * 3)
     config = {"method": "stop", "method_settings": asdict(settings), "backbone": described}
     save_checkpoint(tmp_path / "start", tensors=model.state_dict(), config=config)
     flags = ["--tune", "prompts", "--backbone", tmp_path / "start", "--save_steps", "1", "--dropout", "0.1", *flags]
@@ -210,10 +214,13 @@ def test_what_cannot_be_tuned_is_said(films, tuned, tmp_path, capsys):
     assert "give --do_train" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("file", "cause"), [("clip1.mp4", "hold other frames"), (None, "cannot be read any more")])
-def test_a_file_that_changed_is_refused_by_name(films, tmp_path, capsys, file, cause):
+@pytest.mark.parametrize("cause", ["hold other frames", "cannot be read any more"])
+def test_a_file_that_changed_is_refused_by_name(films, tmp_path, capsys, cause):
     root = shutil.copytree(films, tmp_path / films.name)
-    content = (films / "videos" / file).read_bytes() if file else b""
+    store = FeatureStore(graphs(root))
+    index = {name: arrays["frame_index"].tolist() for name, arrays in ((name, store[name]) for name in store.ids)}
+    longer = next(name for name, frames in index.items() if frames != index["clip0"])
+    content = b"" if "read" in cause else (films / f"videos/{longer}.mp4").read_bytes()
     (root / "videos/clip0.mp4").write_bytes(content)
     caption_run(root, tmp_path / "run", "--tune", "lora", status=2)
     message = capsys.readouterr().err
