@@ -68,7 +68,8 @@ class CaptionerArguments:
         None, "with --tune: largest learning rate of the backbone's part, 0: it stays; default prompts 1e-3, lora 6e-4"
     )
     tune_batch_size: int = flag(
-        256, "with --tune: tiles per pass of the backbone; the gradient computes all but these again, to save memory"
+        256,
+        "with --tune: tiles per pass of the backbone; several passes are computed again for their gradient, one by one",
     )
     num_workers: int = flag(0, "processes that prepare the next batches; with --tune they decode")
 

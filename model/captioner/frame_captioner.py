@@ -28,7 +28,7 @@ class FrameCaptioner(Captioner):
             (`encode_image`), as in the extractors.
         normalise: pixels [n, 3, R, R] uint8 -> what the backbone reads.
         similarity: (nodes [B, S, P, D], node_mask [B, S, P]) -> temporal edges [B, S-1, P, P], differentiable.
-        chunk: tiles per pass of the backbone. More than that are computed again for the gradient: memory of one pass.
+        chunk: tiles per pass of the backbone. Several passes are computed again for their gradient: memory of one.
         half: whether the backbone computes in bfloat16.
 
     Shapes:

@@ -6,13 +6,15 @@ from dataclasses import asdict
 
 import pytest
 import torch
+from launch import ROOT, launch
 from tiny_networks import make_backbone
-from tuned_films import caption_run, extract_films, make_films, without_java
+from tuned_films import TRAINING, caption_run, extract_films, make_films, without_java
 
 import main
 import train_unified_model
 from extractors.in_memory import FileCaptioner
 from extractors.tuning import Tuning
+from extractors.video_search import VideoIndex
 from model.backbone.clip import CLIP, CLIPConfig
 from model.captioner import CaptionerConfig
 from model.retrieval.methods import build_method
@@ -119,6 +121,8 @@ def test_the_trainer_of_retrieval_goes_on_with_it(films, tuned, tmp_path, capsys
     words = ["--data_root", films, "--do_eval", "--resume", run, "--output_dir", tmp_path / "scores", "--device", "cpu"]
     assert train_unified_model.main(list(map(str, words))) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["videos"] == 6
+    shutil.copytree(films / "videos", tmp_path / "films")
+    assert len(VideoIndex(run, tmp_path / "films", torch.device("cpu")).rank("a red clip")) == 24
 
 
 def test_a_split_and_a_file_are_captioned_from_frames_and_from_features_of_the_new_backbone(films, tuned, tmp_path):
@@ -241,3 +245,28 @@ def test_another_backbone_in_the_old_place_is_refused(films, tmp_path, capsys, m
 def test_object_nodes_cannot_be_tuned(films):
     with pytest.raises(ValueError, match="give a --model_name with GBased"):
         Tuning.begin("lora", None, str(films / "clip"), {"stage": "object_nodes"}, "fp32", 8)
+
+
+@pytest.mark.slow
+def test_two_processes_tune_the_same_backbone(films, tmp_path):
+    words = [
+        "--model_name",
+        f"{films.name}_GBased",
+        "--do_train",
+        "--data_root",
+        films,
+        "--features",
+        "plain",
+        *TRAINING,
+    ]
+    words += ["--tune", "lora", "--tune_batch_size", "5", "--tune_lr", "0.01", "--micro_batch_size", "3"]
+    for count in (1, 2):
+        launch(ROOT / "main.py", *words, "--output_dir", tmp_path / str(count), processes=count)
+    one, two = (load_checkpoint(tmp_path / str(count) / "last") for count in (1, 2))
+    assert two.training["cut"]["processes"] == 2
+    for key in ("train/loss", "train/l2r", "train/r2l"):
+        assert two.metrics["history"][0][key] == pytest.approx(one.metrics["history"][0][key], abs=1e-4)
+    learnt = [name for name in one.tensors if name.endswith("TVPt_LoRA_b") and ".visual." in name]
+    assert learnt and all(one.tensors[name].any() for name in learnt)
+    for name in learnt:
+        torch.testing.assert_close(two.tensors[name], one.tensors[name], rtol=1e-2, atol=1e-4)
