@@ -59,8 +59,8 @@ class GraphFeatures:
         if shuffle_seed is not None:
             order = np.random.default_rng(shuffle_seed).permutation(len(self.ids))
             self.source = {self.ids[a]: self.ids[b] for a, b in zip(order, np.roll(order, 1), strict=True)}
-        first = graphs.read(self.ids[0])
-        self.shapes = {name: first[name].shape for name in (*GRAPH_ARRAYS, *self.arrays)}
+        first = graphs.read(self.ids[0], {*GRAPH_ARRAYS, *self.arrays})
+        self.shapes = {name: array.shape for name, array in first.items()}
         self._row = {name: row for row, name in enumerate(self.ids)}
         size = sum(first[name].nbytes for name in self.arrays)
         self._cache = self._read(self.ids) if size * len(self.ids) <= cache_bytes else None
