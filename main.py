@@ -69,7 +69,7 @@ class Session:
 
     def __init__(self, args: CaptionerArguments, data: DataArguments, dist: Any):
         from dataset.caption_features import CaptionFeatures
-        from extractors.tuning import open_tuning
+        from extractors.caption_tuning import open_tuning
         from pretrained.captioners import load_captioner
         from utility.caption_tokens import choose_tokenizer
         from utility.logs import setup_logging

@@ -12,8 +12,8 @@ from tuned_films import TRAINING, caption_run, extract_films, make_films, withou
 
 import main
 import train_unified_model
+from extractors.caption_tuning import Tuning
 from extractors.in_memory import FileCaptioner
-from extractors.tuning import Tuning
 from extractors.video_search import VideoIndex
 from model.backbone.clip import CLIP, CLIPConfig
 from model.captioner import CaptionerConfig
