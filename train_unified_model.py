@@ -184,7 +184,7 @@ class Session:
         from dataset.seen_videos import also_trained_on
         from model.retrieval.words import WordPrediction
         from pretrained.retrieval_network import build_optimizer, choose_parameters, clamp_temperature
-        from pretrained.retrieval_runs import export_run
+        from pretrained.retrieval_runs import RunExport
         from utility.engine import TrainSettings, train
         from utility.loader import BatchLoader, batch_within, piece_size
         from utility.retrieval_report import step_line
@@ -228,23 +228,12 @@ class Session:
             import torch
 
             self.model = model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        told = 0
-
-        def export(kind: str, training: Any, summary: dict[str, Any]) -> None:
-            nonlocal told
-            export_run(self.output, kind, model, config, training, summary)
-            if kind == "last" and summary["history"] and summary["epoch"] > told:
-                told = summary["epoch"]
-                loss = summary["history"][-1].get("train/loss", float("nan"))
-                log.info("Epoch %d/%d Finished, Train Loss: %.6f", told, args.epochs, loss)
-                if summary["best_score"] is not None:
-                    log.info("The best R1 is: %.4f, best_e=%d", summary["best_score"], summary["best_epoch"])
-
         continued = None if self.stored is None or self.weights_only(args) else self.stored.checkpoint
         train(
             model, lambda model, batch: self.loss(model, batch, chunk), loader, optimizer, schedule, settings,
             dist, self.validation(), names_of=lambda batch: batch.names, config=config, after_step=clamp_temperature,
-            later_wins=True, resume_from=continued, export=export, step_line=step_line,
+            later_wins=True, resume_from=continued,
+            export=RunExport(self.output, model, config, args.epochs), step_line=step_line,
             curves=self.output / "tensorboard" / time.strftime("%Y-%m-%d-%H-%M-%S"),
         )  # fmt: skip
 
@@ -261,29 +250,18 @@ class Session:
 
     def validation(self) -> Any:
         """The function that scores an epoch on the validation split."""
-        from utility.retrieval_evaluation import Rules, evaluate, flat
-        from utility.retrieval_metrics import metric_lines
+        from utility.retrieval_report import EpochScores
 
         args = self.args
         if not self.corpus.references("val"):
             log.warning("no validation captions: the last epoch counts as the best")
             return lambda model, epoch: {"score": float(epoch)}
         clips = self.data.clips("val")
-
-        def score(model: Any, epoch: int) -> dict[str, float]:
-            if (epoch + 1) % args.eval_epochs and epoch + 1 < args.epochs:
-                return {}
-            results = evaluate(model, clips, self.pixels, self.dist, args.batch_size_val, Rules(args.ties))
-            for line in metric_lines(results):
-                log.info("%s", line)
-            return flat(results)
-
-        return score
+        return EpochScores(clips, self.pixels, self.dist, args.batch_size_val, args.ties, args.eval_epochs, args.epochs)
 
     def test(self, split: str) -> None:
         from utility.retrieval_evaluation import Rules
-        from utility.retrieval_metrics import metric_lines
-        from utility.retrieval_report import SplitReport, write_features, write_matrix, write_scores
+        from utility.retrieval_report import SplitReport
 
         args, dist = self.args, self.dist
         if not self.corpus.references(split):
@@ -293,30 +271,17 @@ class Session:
         rules = Rules(args.ties, args.dual_softmax, args.qb_beta)
         report = SplitReport(self.model.eval(), self.pixels, dist, args.batch_size_val, rules)
         if args.inference_speed_test:
-            speed = report.speed(clips)
-            if dist.is_main:
-                print(json.dumps(speed))
-            return
-        results, similarity, encoded = report.score(clips, self.data.bank() if args.qb_norm else None)
-        if results is None:
-            return
-        results |= {
-            "corpus": self.corpus.name,
-            "split": split,
-            "protocol": args.protocol,
-            "method": self.method.method,
-            "videos": len(clips),
-            "texts": len(clips.ids),
-            "unreadable": sorted(clips.frames.failed),
-        }
-        write_scores(self.output, split, results)
-        if args.save_matrix:
-            write_matrix(self.output, split, similarity, encoded)
-        if args.save_feature_path:
-            write_features(Path(args.save_feature_path).expanduser(), split, clips.names, encoded)
-        for line in metric_lines(results):
-            log.info("%s", line)
-        print(json.dumps(results, ensure_ascii=False))
+            results = report.speed(clips)
+        else:
+            features = Path(args.save_feature_path).expanduser() if args.save_feature_path else None
+            about = {
+                "corpus": self.corpus.name, "split": split, "protocol": args.protocol, "method": self.method.method,
+                "unreadable": clips.frames.failed,
+            }  # fmt: skip
+            bank = self.data.bank() if args.qb_norm else None
+            results = report.write(clips, bank, about, self.output, args.save_matrix, features)
+        if dist.is_main:
+            print(json.dumps(results, ensure_ascii=False))
 
 
 if __name__ == "__main__":

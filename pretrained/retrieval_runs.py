@@ -129,22 +129,48 @@ def load_weights(model: nn.Module, run: StoredRun, partial: bool | None = None) 
         log.warning("%s: %d tensors differ from the model's: %s", run.source, len(differing), shown)
 
 
-def export_run(
-    folder: Path, kind: str, model: nn.Module, config: Mapping[str, Any], training: Any, summary: Mapping[str, Any]
-) -> None:
-    """Writes `best_model.pth` (weights) or `last_model.pth` (with all that resuming needs) beside the checkpoints."""
-    best = summary["best_score"]
-    extra = {
-        "epoch": summary["epoch"],
-        "global_step": summary["step"],
-        "arch": ARCHITECTURES[config["method"]],
-        "best_acc1": best,
-        "best_epoch": summary["best_epoch"],
-        "config": dict(config),
-    }
-    if training is not None:
-        extra["training"] = training
-    export_pth(folder / (BEST if kind == "best" else LAST), model.state_dict(), extra)
+@dataclass
+class RunExport:
+    """Called whenever a run is saved: writes its exports and logs, once per epoch, what the published trainers say.
+
+    Attributes:
+        config: of the checkpoint.
+        epochs: of the whole training.
+    """
+
+    folder: Path
+    model: nn.Module
+    config: Mapping[str, Any]
+    epochs: int
+    told: int = 0
+
+    def __call__(self, kind: str, training: Mapping[str, Any] | None, summary: Mapping[str, Any]) -> None:
+        """Writes `best_model.pth` (weights) or `last_model.pth` (with all that resuming needs) beside the checkpoints.
+
+        Args:
+            kind: "best" or "last".
+            summary: counters and history, as `utility.training_run.TrainingRun.summary` gives them.
+        """
+        extra = {
+            "epoch": summary["epoch"],
+            "global_step": summary["step"],
+            "arch": ARCHITECTURES[self.config["method"]],
+            "best_acc1": summary["best_score"],
+            "best_epoch": summary["best_epoch"],
+            "config": dict(self.config),
+        }
+        if training is not None:
+            extra["training"] = training
+        export_pth(self.folder / (BEST if kind == "best" else LAST), self.model.state_dict(), extra)
+        if kind == "last" and summary["history"] and summary["epoch"] > self.told:
+            self._tell(summary)
+
+    def _tell(self, summary: Mapping[str, Any]) -> None:
+        self.told = summary["epoch"]
+        loss = summary["history"][-1].get("train/loss", float("nan"))
+        log.info("Epoch %d/%d Finished, Train Loss: %.6f", self.told, self.epochs, loss)
+        if summary["best_score"] is not None:
+            log.info("The best R1 is: %.4f, best_e=%d", summary["best_score"], summary["best_epoch"])
 
 
 def _open_folder(path: Path, kind: str, training: bool) -> StoredRun:

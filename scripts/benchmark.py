@@ -34,6 +34,7 @@ ROWS = (
     "loading",
     "tempme",
     "stop_step",
+    "evaluation",
 )
 
 
@@ -99,12 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         "loading": (storage_rows.loading, None),
         "tempme": (retrieval_rows.tempme, "clip_towers"),
         "stop_step": (retrieval_rows.stop_step, "stop_sums"),
+        "evaluation": (retrieval_rows.evaluation, "paired_evaluation"),
     }
-    proofs = proof.PROOFS | {
-        "extraction": extraction_proof.extraction,
-        "clip_towers": retrieval_proof.clip_towers,
-        "stop_sums": retrieval_proof.stop_sums,
-    }
+    proofs = proof.PROOFS | retrieval_proof.PROOFS | {"extraction": extraction_proof.extraction}
     chosen = [name for name in ROWS if name in args.rows or not args.rows]
     proved: dict[str, list[str]] = {}
     for owed in dict.fromkeys(known[name][1] for name in chosen):

@@ -80,7 +80,8 @@ def test_an_evaluation_can_be_re_ranked_and_kept(runs, tmp_path, capsys):
     assert metrics(["--matrix", str(tmp_path / "test_similarity.npy"), "--ties", "best"]) == 0
     assert json.loads(capsys.readouterr().out)["t2v"] == results["t2v"]
     speed, _ = train(capsys, [*argv, "--inference_speed_test"])
-    assert speed["videos_per_second"] > 0
+    assert speed["videos"] == speed["texts"] == len(COLOURS)
+    assert speed["videos_per_second"] > 0 and speed["texts_per_second"] > 0
 
 
 def test_a_finished_run_is_checked(runs, tmp_path, capsys):

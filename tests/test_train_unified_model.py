@@ -166,7 +166,7 @@ def test_two_processes_train_as_one(reference, corpus, tmp_path):
 
 
 def test_an_interrupted_run_continues_as_if_nothing_had_been(corpus, tmp_path, monkeypatch, capsys):
-    import utility.retrieval_evaluation as evaluation
+    from utility import retrieval_report
 
     def stop(*_):
         raise KeyboardInterrupt
@@ -174,7 +174,7 @@ def test_an_interrupted_run_continues_as_if_nothing_had_been(corpus, tmp_path, m
     drawn = ["--random_frames", "true", "--epochs", "2", "--save_steps", "1"]
     run(capsys, *words(corpus, tmp_path / "whole", *drawn))
     with monkeypatch.context() as patch:
-        patch.setattr(evaluation, "evaluate", stop)
+        patch.setattr(retrieval_report, "evaluate", stop)
         assert program.main(words(corpus, tmp_path / "cut", *drawn)) == 130
     _, errors = run(capsys, *words(corpus, tmp_path / "cut", *drawn, "--resume"))
     assert "continuing from" in errors

@@ -76,18 +76,8 @@ def encode(
     Raises:
         ValueError: no clip can be read.
     """
-    videos = _encode(
-        list(range(len(clips))), lambda rows: _encode_videos(model, clips, rows, pixels, dist), dist, batch_size
-    )
-    texts = _encode(
-        list(range(len(clips.ids))),
-        lambda rows: {
-            row: (x.float().cpu(),)
-            for row, x in zip(rows, model.encode_text(clips.ids[rows].to(dist.device)), strict=True)
-        },
-        dist,
-        batch_size * 4,
-    )
+    videos = encode_videos(model, clips, pixels, dist, batch_size)
+    texts = encode_texts(model, clips, dist, batch_size * 4)
     read = sorted(videos)
     kept = [i for i in sorted(texts) if clips.video_of_text[i] in videos]
     if not read:
@@ -96,6 +86,26 @@ def encode(
     place = {number: column for column, number in enumerate(read)}
     owner = np.array([place[number] for number in clips.video_of_text[kept].tolist()])
     return Encoded(torch.stack([texts[i][0] for i in kept]), frames, mask, owner, read, kept)
+
+
+@torch.no_grad()
+def encode_videos(
+    model: Any, clips: Clips, pixels: Callable[[Tensor], Tensor], dist: Distributed, batch_size: int
+) -> dict[int, tuple[Tensor, ...]]:
+    """{number of a clip: (features [F, E], mask [T])} of all that can be read, on every process."""
+    numbers = list(range(len(clips)))
+    return _encode(numbers, lambda rows: _encode_videos(model, clips, rows, pixels, dist), dist, batch_size)
+
+
+@torch.no_grad()
+def encode_texts(model: Any, clips: Clips, dist: Distributed, batch_size: int) -> dict[int, tuple[Tensor, ...]]:
+    """{number of a text: (features [E],)}, on every process."""
+
+    def encode(rows: Sequence[int]) -> dict[int, tuple[Tensor, ...]]:
+        features = model.encode_text(clips.ids[rows].to(dist.device)).float().cpu()
+        return {row: (feature,) for row, feature in zip(rows, features, strict=True)}
+
+    return _encode(list(range(len(clips.ids))), encode, dist, batch_size)
 
 
 @torch.no_grad()

@@ -51,6 +51,18 @@ def ranks(similarity: np.ndarray, answer: Sequence[int], ties: str = "worst") ->
     return place, int((equal > 1).sum())
 
 
+def ranks_by_content(similarity: np.ndarray, answer: Sequence[int], content: Sequence[int]) -> np.ndarray:
+    """Rank of the right candidate where others may show the same: 1 + candidates strictly better and of other content.
+
+    Shapes:
+        similarity: [queries, candidates]; answer: [queries]; content: [candidates], a number per content
+        returns [queries]
+    """
+    similarity, answer, content = map(np.asarray, (similarity, answer, content))
+    own = np.take_along_axis(similarity, answer[:, None], 1)
+    return 1 + ((similarity > own) & (content != content[answer][:, None])).sum(1)
+
+
 def scores(rank: np.ndarray, lower_median: bool = False) -> dict[str, float]:
     """R@1, R@5, R@10 in percent, median and mean rank.
 

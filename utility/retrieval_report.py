@@ -1,8 +1,9 @@
-"""Scores of a split as programs write them: one JSON file, matrices and features beside it if asked for."""
+"""Scores as the trainers report them: of an epoch, and of a split with its JSON file, matrices and features."""
 
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,8 +13,21 @@ from typing import Any
 import numpy as np
 
 from utility.distributed import Distributed
-from utility.retrieval_evaluation import Clips, Encoded, Rules, cross_similarity, encode, scored
-from utility.retrieval_metrics import TIE_RULES
+from utility.retrieval_evaluation import (
+    Clips,
+    Encoded,
+    Rules,
+    cross_similarity,
+    encode,
+    encode_texts,
+    encode_videos,
+    evaluate,
+    flat,
+    scored,
+)
+from utility.retrieval_metrics import TIE_RULES, metric_lines
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -34,12 +48,15 @@ class SplitReport:
         return encode(self.model, clips, self.pixels, self.dist, self.batch_size)
 
     def speed(self, clips: Clips) -> dict[str, float]:
-        """Videos and texts per second, from files or kept frames to features."""
+        """Videos and texts per second, from files or kept frames and from sub-words to features."""
         start = time.perf_counter()
-        encoded = self.encode(clips)
-        seconds = time.perf_counter() - start
-        counts = {"videos": len(encoded.read), "texts": len(encoded.kept), "seconds": seconds}
-        return {**counts, "videos_per_second": len(encoded.read) / seconds}
+        videos = encode_videos(self.model, clips, self.pixels, self.dist, self.batch_size)
+        middle = time.perf_counter()
+        texts = encode_texts(self.model, clips, self.dist, self.batch_size)
+        end = time.perf_counter()
+        counts = {"videos": len(videos), "texts": len(texts), "seconds": end - start}
+        rates = {"videos_per_second": len(videos) / (middle - start), "texts_per_second": len(texts) / (end - middle)}
+        return {**counts, **rates}
 
     def score(self, clips: Clips, bank: Clips | None) -> tuple[dict[str, Any] | None, np.ndarray, Encoded]:
         """(scores, None on other processes than the first; similarities [A, V]; features).
@@ -58,8 +75,66 @@ class SplitReport:
         results = scored(similarity, encoded.owner, self.rules, banks)
         return {**results, "ties": TIE_RULES[self.rules.ties]}, similarity, encoded
 
+    def write(
+        self,
+        clips: Clips,
+        bank: Clips | None,
+        about: Mapping[str, Any],
+        folder: Path,
+        matrix: bool = False,
+        features: Path | None = None,
+    ) -> dict[str, Any] | None:
+        """Scores clips, writes and logs what came out; returns the scores, None on other processes than the first.
+
+        Args:
+            clips: with `names`.
+            about: what the scores are of: corpus, `split`, protocol, method, ids of unreadable videos.
+            folder: gets `SPLIT_retrieval.json`, and the matrix where `matrix`.
+            features: folder for the features, None for nowhere.
+        """
+        results, similarity, encoded = self.score(clips, bank)
+        if results is None:
+            return None
+        counts = {"videos": len(clips), "texts": len(clips.ids)}
+        results |= {**about, **counts, "unreadable": sorted(about["unreadable"])}
+        write_scores(folder, about["split"], results)
+        if matrix:
+            write_matrix(folder, about["split"], similarity, encoded)
+        if features is not None:
+            write_features(features, about["split"], clips.names, encoded)
+        for line in metric_lines(results):
+            log.info("%s", line)
+        return results
+
     def _cross(self, texts: Encoded, videos: Encoded) -> np.ndarray:
         return cross_similarity(self.model, texts.text, videos.video, videos.mask, self.dist)
+
+
+@dataclass
+class EpochScores:
+    """Scores the validation clips after every so many epochs and after the last one; nothing after the others.
+
+    Attributes:
+        every: epochs between two evaluations.
+        epochs: of the whole training.
+    """
+
+    clips: Clips
+    pixels: Callable[[Any], Any]
+    dist: Distributed
+    batch_size: int
+    ties: str
+    every: int
+    epochs: int
+
+    def __call__(self, model: Any, epoch: int) -> dict[str, float]:
+        """{"score", "t2v_R1", ...} of an epoch, counted from 0; also logged as the published trainers do."""
+        if (epoch + 1) % self.every and epoch + 1 < self.epochs:
+            return {}
+        results = evaluate(model, self.clips, self.pixels, self.dist, self.batch_size, Rules(self.ties))
+        for line in metric_lines(results):
+            log.info("%s", line)
+        return flat(results)
 
 
 def step_line(values: Mapping[str, Any]) -> str:

@@ -47,6 +47,7 @@ def test_fixtures_are_reproduced_before_anything_is_timed(quick):
     assert fixtures["graph_network"] == ["transc"] and len(fixtures["training"]) >= 5
     assert {"decode_grid", "decode_grid-rel"} <= set(fixtures["search"])
     assert fixtures["clip_towers"] == ["towers_2d", "towers_3d"] and fixtures["stop_sums"] == ["stop_linear"]
+    assert fixtures["paired_evaluation"] == ["sim_seqTransf_2d", "sim_seqTransf_3d"]
 
 
 @pytest.mark.parametrize("row", ["search", "convolution"])
