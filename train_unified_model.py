@@ -241,6 +241,7 @@ class Session:
         from model.retrieval.losses import both_directions
 
         dist = self.dist
+        log.debug("pairs: %s", " ".join(batch.names))
         pixels = self.pixels(batch.frames)
         total, rows = model(batch.ids, pixels, batch.mask, dist.gather, dist.rank, chunk, batch.words)
         numbers = both_directions(rows, dist.gather, dist.rank)

@@ -138,7 +138,7 @@ class RetrievalArguments:
     save_matrix: bool = flag(False, "write the similarities as SPLIT_similarity.npy (rows are texts)")
     save_feature_path: str | None = flag(None, "folder for the features of scored texts and videos (.npz)")
     inference_speed_test: bool = flag(False, "with --do_eval: measure clips/s and texts/s and score nothing")
-    debug: bool = flag(False, "log more")
+    debug: bool = flag(False, "log the ids of every batch too")
 
     def __post_init__(self):
         for name in ("resume", "init_model", "captions", "videos_path", "lmdb_dataset"):

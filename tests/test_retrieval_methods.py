@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from colour_clips import COLOURS, make_colour_corpus
+from first_gradient import first_gradient
 from launch import ROOT, launch
 from retrieval_samples import TOWER, flags, train
 
@@ -131,28 +132,38 @@ def test_weights_alone_start_another_training(runs, corpus, tmp_path, capsys):
     assert torch.allclose(new.tensors[name], old[name], atol=1e-6)
 
 
-def first_gradient(capsys, monkeypatch, argv):
-    """Gradients at the first optimiser step, by the number of the group and the place in it."""
-    taken = []
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A corpus whose training split fills a batch of 64."""
+    return make_colour_corpus(tmp_path_factory.mktemp("many"), {"train": 11, "validate": 1})
 
-    def record(self, *_):
-        taken.extend(p.grad.clone() for group in self.param_groups for p in group["params"])
-        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(torch.optim.AdamW, "step", record)
-        assert program.main(argv) == 130
-    capsys.readouterr()
-    return taken
+def pairs_64(corpus, output, method):
+    """Words of a run of 64 pairs per step; there is no dropout in these networks."""
+    more = ["--method", method, *METHODS.get(method, []), "--clip_norm", "0", "--optim", "AdamW", "--batch_size", "64"]
+    return flags(corpus, output, *more)
 
 
 @pytest.mark.parametrize("method", ["clip4clip", "unified"])
-def test_accumulation_is_contrastive(method, corpus, tmp_path, capsys, monkeypatch):
-    """The first gradient of 8 pairs is the same in one piece, in four, and encoded two at a time."""
-    argv = flags(corpus, tmp_path, "--method", method, *METHODS.get(method, []), "--clip_norm", "0")
-    whole = first_gradient(capsys, monkeypatch, argv)
-    for more in (["--gradient_accumulation_steps", "4"], ["--micro_batch_size", "4"]):
-        for one, other in zip(whole, first_gradient(capsys, monkeypatch, [*argv, *more]), strict=True):
+def test_accumulation_is_contrastive(method, many, tmp_path, capsys):
+    """The first gradient of 64 pairs is the same in one piece, in four of 16, and encoded eight at a time."""
+    argv = pairs_64(many, tmp_path, method)
+    whole = first_gradient(argv)
+    assert "64 pairs = 1 processes x 1 pieces x 64; every text and every clip meets 63" in capsys.readouterr().err
+    for more in (["--gradient_accumulation_steps", "4"], ["--micro_batch_size", "8"]):
+        pieces = first_gradient([*argv, *more])
+        assert f"{'4 pieces x 16' if '4' in more else '8 pieces x 8'}; every text" in capsys.readouterr().err
+        for one, other in zip(whole, pieces, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+def test_two_processes_of_32_have_the_gradient_of_64(many, tmp_path):
+    argv = pairs_64(many, tmp_path / "run", "unified")
+    launch(ROOT / "tests" / "first_gradient.py", tmp_path / "gradient", *argv, processes=2)
+    for one, *others in zip(
+        first_gradient(argv), *(torch.load(tmp_path / f"gradient.{r}") for r in (0, 1)), strict=True
+    ):
+        for other in others:
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 

@@ -130,7 +130,7 @@ def steady(corpus, output, *more):
 def reference(corpus, tmp_path_factory):
     output = tmp_path_factory.mktemp("reference")
     assert program.main(steady(corpus, output)) == 0
-    return load_checkpoint(output / "last").tensors
+    return load_checkpoint(output / "last")
 
 
 def same(tensors, output, exactly=False):
@@ -155,12 +155,15 @@ def test_small_pieces_train_as_the_whole_batch(flags, reference, corpus, tmp_pat
     monkeypatch.setattr(CLIP4Clip, "_encode_frames", lambda self, x: sizes.add(len(x)) or original(self, x))
     run(capsys, *steady(corpus, tmp_path, *flags))
     assert 2 in sizes and 8 not in sizes
-    same(reference, tmp_path)
+    same(reference.tensors, tmp_path)
 
 
 def test_two_processes_train_as_one(reference, corpus, tmp_path):
     launch(ROOT / "train_unified_model.py", *steady(corpus, tmp_path), processes=2)
-    same(reference, tmp_path)
+    same(reference.tensors, tmp_path)
+    one, two = (run.metrics["history"] for run in (reference, load_checkpoint(tmp_path / "last")))
+    losses = [[epoch["train/loss"] for epoch in history] for history in (one, two)]
+    assert len(losses[0]) == 2 and losses[0] == pytest.approx(losses[1], abs=1e-4)
     cached = sorted(path.suffix for path in (tmp_path / "frames").iterdir())
     assert cached == [".json", ".json", ".json", ".u8", ".u8", ".u8"]
 
