@@ -27,7 +27,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "stop": STOP,
     "dgl": STOP,
     "tempme": {
-        **PROMPTED, "lr": 6e-4, "coef_lr": 1.0, "beta2": 0.999, "eps": 1e-8, "short_clips": "repeat",
+        **PROMPTED, "lr": 6e-4, "coef_lr": 1.0, "beta2": 0.999, "short_clips": "repeat",
         "every_sentence": True, "augmentation": "randaugment",
     },
     "unified": {**PROMPTED, "lr": 6e-4, "coef_lr": 1.0, "short_clips": "repeat"},

@@ -117,7 +117,7 @@ class RetrievalArguments:
     optim: Literal["AdamW", "BertAdam"] | None = flag(None, "default BertAdam for clip4clip, else AdamW")
     beta1: float | None = flag(None, "AdamW: decay of the mean gradient; default 0.9")
     beta2: float | None = flag(None, "AdamW: decay of the squared gradient; default 0.98, tempme: 0.999")
-    eps: float | None = flag(None, "AdamW: added to the root; default 1e-6, tempme: 1e-8")
+    eps: float | None = flag(None, "AdamW: added to the root; default 1e-6")
     weight_decay: float | None = words(None, "of matrices, not of vectors; default 0.2, small: 0.05", "--wd")
     warmup_proportion: float = flag(0.1, "share of the steps in which the rate rises")
     clip_norm: float = words(1.0, "largest norm of the whole gradient; 0: no clipping", "--clip_grad_norm")

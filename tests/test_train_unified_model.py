@@ -214,7 +214,7 @@ def test_defaults_follow_the_backbone():
     assert (args.lr, args.beta2, args.eps, args.augmentation, args.short_clips) == (
         6e-4,
         0.999,
-        1e-8,
+        1e-6,
         "randaugment",
         "repeat",
     )
