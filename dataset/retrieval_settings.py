@@ -201,7 +201,10 @@ class SearchArguments:
 
     search: str | None = flag(None, "a sentence: rank the videos of --videos by it with --checkpoint, train nothing")
     checkpoint: str | None = flag(None, "with --search: a run's folder, a checkpoint folder or a best_model.pth")
-    videos: str | None = flag(None, "with --search: folder of videos; their features are kept in its features/")
+    videos: str | None = flag(None, "with --search: folder of videos")
+    index: str | None = flag(
+        None, "with --search: folder that keeps the videos' features; default features/ in the folder of videos"
+    )
     top: int = flag(10, "with --search: so many videos are printed and drawn")
     sheet: str | None = flag(None, "with --search: the picture of the best; default search.png in the working folder")
 

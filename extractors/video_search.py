@@ -40,15 +40,24 @@ class VideoIndex:
     Args:
         checkpoint: as `pretrained.retrieval_runs.open_run` takes it.
         folder: with video files, sub-folders included.
+        features: where features are kept, for folders that cannot be written to.
 
     Attributes:
         names, paths: of the videos that could be read.
 
     Raises:
         FileNotFoundError, ValueError: no checkpoint, a published file that does not tell its method, or no video.
+        PermissionError: the features cannot be kept.
     """
 
-    def __init__(self, checkpoint: str | Path, folder: Path, device: torch.device, batch_size: int = 32):
+    def __init__(
+        self,
+        checkpoint: str | Path,
+        folder: Path,
+        device: torch.device,
+        batch_size: int = 32,
+        features: Path | None = None,
+    ):
         run = open_run(checkpoint)
         self.config = run.config
         self.model = build_stored(run).to(device)
@@ -62,7 +71,14 @@ class VideoIndex:
         root = folder.parent if folder.name == "videos" else folder
         weights = tensors_hash(run.checkpoint.tensors)
         tag = f"{run.config['backbone'].get('name', 'retrieval')}-{weights[:8]}"
-        store = feature_path(root / "features" / tag, root.name, FEATURE)
+        kept = features.expanduser() if features is not None else root / "features"
+        try:
+            (kept / tag).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise PermissionError(
+                f"{kept} cannot be written ({error.strerror}); give another folder with --index"
+            ) from error
+        store = feature_path(kept / tag, root.name, FEATURE)
         self._encode(files, store, {"weights": weights, **self._reading()})
 
     def rank(self, sentence: str) -> list[tuple[str, Path, float]]:
@@ -141,9 +157,10 @@ def search_folder(find: Any, device: torch.device, batch_size: int) -> None:
     """Ranks a folder of videos by a sentence, prints the best (JSON on standard output) and draws them.
 
     Args:
-        find: has search, checkpoint, videos, top and sheet, the flags of these names.
+        find: has search, checkpoint, videos, index, top and sheet, the flags of these names.
     """
-    index = VideoIndex(find.checkpoint, Path(find.videos), device, batch_size)
+    kept = Path(find.index) if find.index else None
+    index = VideoIndex(find.checkpoint, Path(find.videos), device, batch_size, kept)
     best = index.rank(find.search)[: find.top]
     for place, (name, _, similarity) in enumerate(best, 1):
         print(f"{place:3}  {similarity:.3f}  {name}", file=sys.stderr)

@@ -160,6 +160,7 @@ ELSEWHERE = {
     "search": "test_retrieval_methods.py",
     "checkpoint": "test_retrieval_methods.py",
     "videos": "test_retrieval_methods.py",
+    "index": "test_retrieval_methods.py",
     "top": "test_retrieval_methods.py",
     "sheet": "test_retrieval_methods.py",
 }

@@ -258,6 +258,12 @@ def test_a_folder_is_searched_and_its_features_are_kept(runs, corpus, tmp_path, 
     )
     again, _ = train(capsys, [*argv, "--sheet", str(sheet), "--top", "3"])
     assert again["best"] == found["best"] and sum(encoded) == 0
+    elsewhere, _ = train(capsys, [*argv, "--sheet", str(sheet), "--top", "3", "--index", str(tmp_path / "kept")])
+    assert elsewhere["best"] == found["best"] and sum(encoded) == 4
+    assert [path.suffix for path in (tmp_path / "kept").rglob("*.hdf5")] == [".hdf5"]
+    (tmp_path / "file").write_bytes(b"")
+    assert program.main([*argv, "--index", str(tmp_path / "file")]) == 2
+    assert "give another folder with --index" in capsys.readouterr().err
 
 
 def test_what_was_seen_is_kept_per_corpus(corpus, tmp_path, capsys):
