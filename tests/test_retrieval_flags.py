@@ -30,7 +30,9 @@ BASES = {
     "two": ["--epochs", "2"],
     "stop": ["--method", "stop", *FEW],
     "tempme": ["--method", "tempme", "--tome_r", "0"],
+    "joined": ["--method", "tempme", "--tome_r", "0", "--merge_layer", "1", "--merge_frame_num", "2"],
     "unified": ["--method", "unified", *FEW, "--pixel_prompt", "0", "--tome_r", "0"],
+    "texts": ["--method", "dgl", *FEW, "--text_prompt_length", "4"],
 }
 # flag -> (base, its value, what it must change). Words in braces are paths of the fixture `places`.
 CHANGES = {
@@ -47,7 +49,7 @@ CHANGES = {
     "freeze_token_embedding": ("clip4clip", "0", "weights"),
     "word_weight": ("clip4clip", "1", "weights"),
     "temperature_new": ("clip4clip", "2.5", "weights"),
-    "shared_latent_space": ("unified", "linear", "weights"),
+    "shared_latent_space": ("texts", "linear", "weights"),
     "text_prompt_length": ("unified", "4", "weights"),
     "local_each_frame_prompt_length": ("unified", "1", "weights"),
     "global_visual_prompt_length": ("unified", "1", "weights"),
@@ -61,8 +63,8 @@ CHANGES = {
     "lora_dim": ("tempme", "2", "weights"),
     "tome_r": ("tempme", "1", "weights"),
     "tome_propattn": ("tempme", "0", "weights"),
-    "merge_layer": ("tempme", "0", "weights"),
-    "merge_frame_num": ("tempme", "2", "weights"),
+    "merge_layer": ("joined", "0", "weights"),
+    "merge_frame_num": ("joined", "4", "weights"),
     "merge_token_proportion": ("tempme", "50-10", "weights"),
     "frame_pos": ("tempme", "0", "weights"),
     "merge": ("unified", "0", "weights"),
