@@ -17,7 +17,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-FOLDER = Path(__file__).resolve().parent
+HOME = Path(__file__).resolve().parent
+FOLDER = HOME
+"""Where weight files are; `--pretrained_dir` sets another one."""
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _OPENAI = "https://openaipublic.azureedge.net/clip/models"
@@ -179,7 +181,7 @@ def get(record: Record, folder: Path = FOLDER) -> Path:
 
 def _shown(folder: Path) -> str:
     """The folder as seen from the repository's root."""
-    return folder.name if folder == FOLDER else str(folder)
+    return folder.name if folder == HOME else str(folder)
 
 
 def main(argv: Sequence[str] | None = None, folder: Path = FOLDER) -> int:

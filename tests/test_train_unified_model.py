@@ -163,7 +163,8 @@ def test_two_processes_train_as_one(reference, corpus, tmp_path):
     same(reference.tensors, tmp_path)
     one, two = (run.metrics["history"] for run in (reference, load_checkpoint(tmp_path / "last")))
     losses = [[epoch["train/loss"] for epoch in history] for history in (one, two)]
-    assert len(losses[0]) == 2 and losses[0] == pytest.approx(losses[1], abs=1e-4)
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=1e-5)
+    assert losses[0][1] == pytest.approx(losses[1][1], rel=1e-3)  # see `same`
     cached = sorted(path.suffix for path in (tmp_path / "frames").iterdir())
     assert cached == [".json", ".json", ".json", ".u8", ".u8", ".u8"]
 
