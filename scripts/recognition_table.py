@@ -10,8 +10,8 @@ repeated, and one that was stopped is resumed: the same command goes on.
 
 from __future__ import annotations
 
+import itertools
 import json
-import logging
 import sys
 import time
 from collections.abc import Sequence
@@ -23,9 +23,8 @@ from typing import Any
 from scripts.train_models.settings import METHODS
 from utility.arguments import parse
 
-log = logging.getLogger(__name__)
-
 ZERO = "zero-shot backbone"
+SPENT = ("processor_seconds", "videos_per_second")
 
 
 @dataclass
@@ -44,6 +43,7 @@ class TableArguments:
     epochs: int | None = field(default=None, metadata={"help": "of a full training; default: the trainer's"})
     few_shot_epochs: int = field(default=40, metadata={"help": "of a training with few clips"})
     limit: int | None = field(default=None, metadata={"help": "only the first so many clips of every split"})
+    finished: bool = field(default=False, metadata={"help": "print what is finished, train nothing"})
     output_dir: str = field(default="results/recognition_table", metadata={"help": "folder of runs and table.json"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
 
@@ -63,25 +63,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(args: TableArguments, dist: Any) -> None:
+    """
+    Raises:
+        ValueError: `finished`, and nothing is.
+    """
     folder = Path(args.output_dir)
-    rows: dict[str, dict[str, Any]] = {ZERO: {"zero": zero_shot(args, dist)}}
-    for shots in args.shots:
-        for method in args.methods:
-            cell = [one_run(args, folder, method, shots, seed) for seed in args.seeds]
-            rows.setdefault(method, {})[shots] = cell
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
-    print("\n".join(table(rows, args.shots, len(args.seeds))))
+    rows: dict[str, dict[str, Any]] = {ZERO: {"zero": zero_shot(args, folder, dist)}}
+    # The first seed of everything comes first, so that a table that is stopped compares all methods.
+    for shots, seed, method in itertools.product(args.shots, args.seeds, args.methods):
+        row = one_run(args, folder, method, shots, seed)
+        if row is None:
+            continue
+        rows.setdefault(method, {}).setdefault(shots, []).append(row)
+        (folder / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    print("\n".join(table(rows, args.shots)))
 
 
-def one_run(args: TableArguments, folder: Path, method: str, shots: str, seed: int) -> dict[str, float]:
-    """What `row_of` says of one training, from its files where it is finished."""
+def one_run(args: TableArguments, folder: Path, method: str, shots: str, seed: int) -> dict[str, float] | None:
+    """What `row_of` says of one training, from its files where it is done; None if it is not, with `finished`."""
     from scripts.train_models import train_recogniser
 
     run_id = f"{shots}-seed{seed}"
     done = folder / method / "MiniMotion" / run_id / "table_row.json"
     if done.is_file():
         return json.loads(done.read_text(encoding="utf-8"))
+    if args.finished:
+        return None
     words = ["--dataset", "minimotion", "--models_root", folder, "--run_id", run_id, "--random_seed", seed, "--resume"]
     words += ["--device", args.device, "--early_stop_patience", 0]
     # Trainings read the same clips.
@@ -114,8 +121,13 @@ def row_of(folder: Path) -> dict[str, float]:
     }
 
 
-def zero_shot(args: TableArguments, dist: Any) -> dict[str, float]:
+def zero_shot(args: TableArguments, folder: Path, dist: Any) -> dict[str, float]:
     """The backbone's test accuracy from class names alone."""
+    done = folder / "zero_shot.json"
+    if done.is_file():
+        return json.loads(done.read_text(encoding="utf-8"))
+    if args.finished:
+        raise ValueError(f"--finished: nothing is finished in {folder}")
     from dataset.action_videos import ActionPictures, EvaluationClips, ViewSettings
     from dataset.recognition_settings import RecognitionData
     from model.recognition import build
@@ -132,31 +144,41 @@ def zero_shot(args: TableArguments, dist: Any) -> dict[str, float]:
     views = ViewSettings(backbone.resolution, temporal=1, spatial=1)
     clips = EvaluationClips(corpus.splits["test"][: args.limit], ActionPictures(views))
     found = predict(model, texts, clips, Inputs(model, (backbone.mean, backbone.std)), dist, 16)
-    return {"top1": found.top1, "clips": len(found.names), "seconds": time.perf_counter() - start}
+    row = {"top1": found.top1, "clips": len(found.names), "seconds": time.perf_counter() - start}
+    folder.mkdir(parents=True, exist_ok=True)
+    done.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    return row
 
 
-def table(rows: dict[str, dict[str, Any]], shots: Sequence[str], seeds: int) -> list[str]:
-    """Lines of the Markdown table."""
+def table(rows: dict[str, dict[str, Any]], shots: Sequence[str]) -> list[str]:
+    """Lines of the Markdown table; in brackets how many trainings a cell has where others have more."""
     zero = rows[ZERO]["zero"]
     heads = ["all clips" if s == "full" else f"{s} per class" for s in shots]
     more = ["learnt", f"processor seconds, {heads[0]}", "videos/s"]
+    trained = {method: cells for method, cells in rows.items() if method != ZERO}
+    seeds = max((len(runs) for cells in trained.values() for runs in cells.values()), default=0)
     lines = [f"Test top-1 in per cent, {zero['clips']} clips, mean and standard deviation of {seeds} trainings.", ""]
     lines += [f"| method | {' | '.join([*heads, *more])} |", "|---" * (len(shots) + 4) + "|"]
     alone = f"{100 * zero['top1']:.1f}"
     lines.append(f"| {ZERO} | {' | '.join([alone] * len(shots))} | 0 | | |")
-    for method, cells in rows.items():
-        if method == ZERO:
-            continue
-        shown = [_spread([100 * run["top1"] for run in cells[s]]) for s in shots]
+    for method, cells in trained.items():
+        shown = [_spread([100 * run["top1"] for run in cells.get(s, [])], seeds) for s in shots]
         # A resumed training took longer than what was measured of it.
-        first = [run for run in cells[shots[0]] if not run.get("resumed")] or cells[shots[0]]
-        work, speed = (mean(run[name] for run in first) for name in ("processor_seconds", "videos_per_second"))
-        lines.append(f"| {method} | {' | '.join(shown)} | {first[0]['trainable']:,} | {work:.0f} | {speed:.0f} |")
+        first = cells.get(shots[0], [])
+        first = [run for run in first if not run.get("resumed")] or first
+        spent = [
+            f"{mean(r[n] for r in first):.0f}" if first else "" for n in ("processor_seconds", "videos_per_second")
+        ]
+        learnt = next(iter(cells.values()))[0]["trainable"]
+        lines.append(f"| {method} | {' | '.join(shown)} | {learnt:,} | {' | '.join(spent)} |")
     return lines
 
 
-def _spread(values: Sequence[float]) -> str:
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+def _spread(values: Sequence[float], most: int) -> str:
+    if not values:
+        return ""
+    text = f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
+    return text + (f" ({len(values)})" if len(values) < most else "")
 
 
 if __name__ == "__main__":
