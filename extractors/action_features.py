@@ -5,7 +5,6 @@ S slots, n filled ones, w distinct windows of T frames, A width of the network's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from extractors.base import Extractor, VideoPlan
+from extractors.pictures import Pictures
 from utility.images import i3d_frames, to_i3d
 from utility.sampling import action_windows
 
@@ -61,23 +61,20 @@ class ActionVectors(Extractor):
         return self._windows(plan)[0]
 
     def picture(self, frame: Tensor) -> Tensor:
-        """[3, H, W] -> [3, R, R], never a view that would keep the whole frame alive."""
-        resized = i3d_frames(frame, self.network.resize, self.network.size)
-        return resized.clone(memory_format=torch.contiguous_format)
+        """[3, H, W] -> [3, R, R]."""
+        return i3d_frames(frame, self.network.resize, self.network.size)
 
-    def units(self, plan: VideoPlan, pictures: Mapping[int, Tensor]) -> Tensor:
+    def units(self, plan: VideoPlan, pictures: Pictures) -> Tensor:
         """uint8 [w, T, 3, R, R]."""
-        numbers = np.array(sorted(pictures))
-        place = np.searchsorted(numbers, self._windows(plan)[0])
-        return torch.stack([pictures[number] for number in numbers.tolist()])[torch.from_numpy(place)]
+        return pictures.take(self._windows(plan)[0])
 
     def extract(self, units: Tensor) -> Tensor:
         """uint8 [w, T, 3, R, R] -> float32 [w, A] on the CPU."""
         with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
-            clips = to_i3d(units.to(self.device, non_blocking=True)).transpose(1, 2)
             layout = torch.channels_last_3d if self.half else torch.contiguous_format
-            clips = clips.contiguous(memory_format=layout)
-            return self.network.model.extract(clips, self.statistics).float().cpu()
+            # One copy, which is order and type at once.
+            clips = units.to(self.device, non_blocking=True).transpose(1, 2).to(torch.float32, memory_format=layout)
+            return self.network.model.extract(to_i3d(clips), self.statistics).float().cpu()
 
     def arrays(self, plan: VideoPlan, rows: np.ndarray) -> dict[str, np.ndarray]:
         slots = plan.slot_arrays()

@@ -7,7 +7,7 @@ input, which is what is batched across videos.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from extractors.pictures import Pictures
 from utility.sampling import FrameSample, sample_frames
 from utility.video import VideoError, VideoInfo, VideoReader
 
@@ -90,8 +91,8 @@ class Extractor(ABC):
         """What is kept of one decoded frame: uint8 [3, H, W] -> uint8, much smaller."""
 
     @abstractmethod
-    def units(self, plan: VideoPlan, pictures: Mapping[int, Tensor]) -> Tensor:
-        """All units of a video from its pictures by frame number: uint8 [u, ...]."""
+    def units(self, plan: VideoPlan, pictures: Pictures) -> Tensor:
+        """All units of a video from its pictures: uint8 [u, ...]."""
 
     @abstractmethod
     def extract(self, units: Tensor) -> Tensor:
@@ -126,7 +127,7 @@ def prepare(path: Path | str, extractors: Sequence[Extractor], sampling: Samplin
     with VideoReader(path) as reader:
         plan: VideoPlan
         wanted: list[set[int]]
-        pictures: list[dict[int, Tensor]]
+        pictures: list[Pictures]
 
         def choose() -> set[int]:
             nonlocal plan, wanted, pictures
@@ -136,13 +137,13 @@ def prepare(path: Path | str, extractors: Sequence[Extractor], sampling: Samplin
                 raise VideoError(str(path), "sample", str(error)) from error
             plan = VideoPlan(reader.info, sample, sampling.slots)
             wanted = [set(extractor.frames(plan).reshape(-1).tolist()) for extractor in extractors]
-            pictures = [{} for _ in extractors]
+            pictures = [Pictures(numbers) for numbers in wanted]
             return set().union(*wanted)
 
         for index, frame in reader.follow(choose):
             for extractor, numbers, kept in zip(extractors, wanted, pictures, strict=True):
                 if index in numbers:
-                    kept[index] = extractor.picture(frame)
+                    kept.put(index, extractor.picture(frame))
     units = {e.feature: e.units(plan, kept) for e, kept in zip(extractors, pictures, strict=True)}
     return Prepared(plan, units, {feature: len(value) for feature, value in units.items()})
 

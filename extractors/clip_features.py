@@ -5,7 +5,6 @@ S slots, n filled ones, P tiles per frame, R pixels of the tower's input, D embe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 
 from extractors.base import Extractor, VideoPlan
+from extractors.pictures import Pictures
 from utility.images import clip_frames, grid_tiles, to_clip
 from utility.video import VideoError
 
@@ -87,8 +87,8 @@ class GridNodes(ClipExtractor):
             raise VideoError(plan.info.path, "sample", cause)
         return super().frames(plan)
 
-    def units(self, plan: VideoPlan, pictures: Mapping[int, Tensor]) -> Tensor:
-        return torch.cat([pictures[index] for index in plan.sample.index.tolist()])
+    def units(self, plan: VideoPlan, pictures: Pictures) -> Tensor:
+        return pictures.take(plan.sample.index).flatten(0, 1)
 
     def arrays(self, plan: VideoPlan, rows: np.ndarray) -> dict[str, np.ndarray]:
         nodes = rows.reshape(len(plan.sample.index), self.patch**2, -1)
@@ -113,11 +113,11 @@ class WholeFrames(ClipExtractor):
         self.settings |= {"stage": "whole_frames"}
 
     def picture(self, frame: Tensor) -> Tensor:
-        """[3, H, W] -> [3, R, R], never a view that would keep the whole frame alive."""
-        return clip_frames(frame, self.size).clone(memory_format=torch.contiguous_format)
+        """[3, H, W] -> [3, R, R]."""
+        return clip_frames(frame, self.size)
 
-    def units(self, plan: VideoPlan, pictures: Mapping[int, Tensor]) -> Tensor:
-        return torch.stack([pictures[index] for index in plan.sample.index.tolist()])
+    def units(self, plan: VideoPlan, pictures: Pictures) -> Tensor:
+        return pictures.take(plan.sample.index)
 
     def arrays(self, plan: VideoPlan, rows: np.ndarray) -> dict[str, np.ndarray]:
         slots = plan.slot_arrays()

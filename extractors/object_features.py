@@ -6,7 +6,6 @@ pictures, R edge of CLIP's, D width of a feature.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from torchvision.ops import roi_align
 
 from extractors.base import Extractor, VideoPlan
 from extractors.clip_features import encode_pictures
+from extractors.pictures import Pictures
 from model.detection.detections import Detections, squares
 from utility.images import centre_square, letterbox
 
@@ -94,9 +94,9 @@ class ObjectNodes(Extractor):
         """[3, H, W] -> [4, Q, Q]: the frame, and where in the square it is."""
         return letterbox(centre_square(frame) if self.square_crop else frame, self.detector.size)
 
-    def units(self, plan: VideoPlan, pictures: Mapping[int, Tensor]) -> Tensor:
+    def units(self, plan: VideoPlan, pictures: Pictures) -> Tensor:
         """uint8 [n, T, 4, Q, Q]."""
-        return torch.stack([torch.stack([pictures[i] for i in row]) for row in self.frames(plan).tolist()])
+        return pictures.take(self.frames(plan))
 
     def extract(self, units: Tensor) -> Tensor:
         """uint8 [u, T, 4, Q, Q] -> float32 [u, P, HEAD + D] on the CPU; absent objects are rows of zeros."""
