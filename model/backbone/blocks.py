@@ -7,7 +7,7 @@ g video tokens, D width, h heads, d = D / h.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -74,7 +74,13 @@ class Tokens:
 
     def replace(self, **changes) -> Tokens:
         """A copy with some fields changed."""
-        return replace(self, **changes)
+        # Written out: torch.compile of torch 2.6 knows no dataclasses.replace.
+        fields = {
+            "frames": self.frames, "videos": self.videos, "classes": self.classes, "prompts": self.prompts,
+            "video": self.video, "size": self.size, "size_bias": self.size_bias, "present": self.present,
+            "end": self.end, "bias": self.bias, "shared": self.shared,
+        }  # fmt: skip
+        return Tokens(**{**fields, **changes})
 
 
 class Attention(nn.Module):

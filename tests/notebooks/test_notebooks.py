@@ -33,7 +33,8 @@ def test_runs_from_top_to_bottom(path, small_run, monkeypatch):
     kept = kinds(notebook)
     resources = {"metadata": {"path": path.parent}}
     NotebookClient(notebook, timeout=120, kernel_name="python3", resources=resources).execute()
-    assert kinds(notebook) == kept
+    # Other versions of what it uses may warn of other things.
+    assert [kind for kind in kinds(notebook) if kind[1] != "stderr"] == kept
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

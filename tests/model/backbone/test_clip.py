@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -246,6 +246,15 @@ def test_a_prompt_may_add_words_for_one_layer_and_extend_the_bias(clip):
     plain = clip.encode_text(texts(), causal=False, bias=live)
     torch.testing.assert_close(clip.encode_text(texts(), [OneMoreWord()], causal=False, bias=live), plain)
     assert not torch.allclose(plain, clip.encode_text(texts(), causal=False))
+
+
+def test_a_copy_of_tokens_keeps_every_field_that_is_not_changed():
+    values = {field.name: object() for field in fields(Tokens)}
+    for changed in values:
+        copy, new = Tokens(**values).replace(**{changed: 7}), values | {changed: 7}
+        assert all(getattr(copy, name) is value for name, value in new.items())
+    with pytest.raises(TypeError, match="frame"):
+        Tokens(**values).replace(frame=1)
 
 
 def test_both_towers_compile_without_a_break(clip):
