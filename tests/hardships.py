@@ -31,7 +31,7 @@ def run(command: Sequence[object], file_bytes: int | None = None) -> subprocess.
 
     words = list(map(str, command))
     return subprocess.run(
-        words, env=ENVIRONMENT, capture_output=True, text=True, timeout=240, preexec_fn=restrict, errors="replace"
+        words, env=ENVIRONMENT, capture_output=True, text=True, timeout=900, preexec_fn=restrict, errors="replace"
     )
 
 
