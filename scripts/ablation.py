@@ -6,7 +6,8 @@
 Trains every model name on MiniMotion through main.py, then captioners of graphs of which a part is taken away, and
 prints a Markdown table: mean and spread of the scores, and on top of it what did not help and what was not missed.
 Objects and relations are made first where the features have none. A finished run is never repeated: a line of
-`runs.jsonl` in the output folder says that it is. Processes with other --rows or --seeds may share that folder.
+`runs.jsonl` in the output folder says that it is. Processes with other --seeds may share that folder as soon as the
+features are made.
 """
 
 from __future__ import annotations
