@@ -270,3 +270,20 @@ def test_two_processes_tune_the_same_backbone(films, tmp_path):
     assert learnt and all(one.tensors[name].any() for name in learnt)
     # AdamW brings a gradient that is rounding only to full size, so single weights may part, their means may not.
     assert all((two.tensors[name] - one.tensors[name]).abs().mean() < 2e-4 for name in learnt)
+
+
+def test_a_dry_run_decodes_nothing_and_says_what_would_learn(films, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("extractors.frame_graphs.prepare", None)
+    words = [
+        "--model_name",
+        f"{films.name}_GBased",
+        "--do_train",
+        "--data_root",
+        films,
+        "--features",
+        "plain",
+        *TRAINING,
+    ]
+    words += ["--tune", "prompts", "--dry_run", "--output_dir", tmp_path / "run"]
+    assert main.main(list(map(str, words))) == 0
+    assert "prompts: " in capsys.readouterr().err and not (tmp_path / "run").exists()
