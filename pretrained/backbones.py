@@ -105,7 +105,10 @@ def load_backbone(spec: str | Path, device: str | torch.device = "cpu") -> Backb
     path = Path(spec).expanduser()
     if path.is_dir():
         folder = chosen_checkpoint(path)
-        backbone = _from_checkpoint(folder) if _is_ours(folder) else _from_weights(folder, path.name)
+        if _is_ours(folder):
+            backbone = backbone_of(retrieval_part(load_checkpoint(folder, training=False)), folder)
+        else:
+            backbone = _from_weights(folder, path.name)
     elif path.is_file():
         backbone = _from_weights(path, _file_name(path), record=zoo.find(path.name))
     elif record := zoo.find(spec):
@@ -187,11 +190,6 @@ def _is_ours(folder: Path) -> bool:
 def _load_config(folder: Path) -> dict[str, Any]:
     content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     return retrieval_config(content) if isinstance(content, dict) else {}
-
-
-def _from_checkpoint(folder: Path) -> Backbone:
-    checkpoint = retrieval_part(load_checkpoint(folder, training=False))
-    return backbone_of(checkpoint, folder)
 
 
 def backbone_of(checkpoint: Checkpoint, folder: Path) -> Backbone:
