@@ -116,6 +116,15 @@ def test_frames_mix_in_video_mode_only(name):
 
 
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("pooling", ["mean", "attention"])
+def test_only_vita_and_stt_know_which_frame_comes_first(name, pooling):
+    model, pixels = recogniser(name, temporal_pooling=pooling).eval(), videos()
+    with torch.inference_mode():
+        forth, back = (model(x, texts(model)).logits for x in (pixels, pixels.flip(2)))
+    assert torch.allclose(forth, back, **CLOSE) == (name not in ("vita", "stt"))
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_cached_texts_give_the_same_logits_and_do_not_train(name):
     model = recogniser(name).eval()
     classes = texts(model)
