@@ -15,9 +15,12 @@ test), then `metadata/attributes.json` (what each clip shows, the synonyms).
 import itertools
 import json
 import os
+import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +137,7 @@ def make(root: Path, num_clips: int = 3000, seed: int = 0, workers: int = 0) -> 
 
     Raises:
         ValueError: too few clips, or a folder with videos or captions that were not drawn here.
+        OSError: a process that draws was killed, or the disk takes no more.
     """
     from tqdm import tqdm
 
@@ -155,10 +159,21 @@ def make(root: Path, num_clips: int = 3000, seed: int = 0, workers: int = 0) -> 
         _write_json(marker, settings)
     missing = [clip for clip in clips if not (videos / f"{clip.video_id}.mp4").exists()]
     if missing:
-        with ProcessPoolExecutor(workers or os.cpu_count()) as pool:
-            jobs = pool.map(_draw_and_write, missing, itertools.repeat(seed), itertools.repeat(videos), chunksize=8)
-            for _ in tqdm(jobs, total=len(missing), desc="drawing clips", unit="clip"):
-                pass
+        # Ctrl-C reaches all processes; those that draw finish the clip at hand.
+        quiet = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
+        with ProcessPoolExecutor(workers or os.cpu_count(), initializer=quiet) as pool:
+            try:
+                jobs = pool.map(_draw_and_write, missing, itertools.repeat(seed), itertools.repeat(videos), chunksize=2)
+                for _ in tqdm(jobs, total=len(missing), desc="drawing clips", unit="clip"):
+                    pass
+            except BrokenProcessPool as error:
+                raise OSError(
+                    "a process that draws was killed, perhaps for lack of memory; what is drawn stays, the same "
+                    "command continues, with fewer processes by --workers"
+                ) from error
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
     sentences = [(clip.video_id, caption) for clip in clips for caption in clip.captions]
     _write_json(
         metadata / "captions.json",
@@ -196,6 +211,9 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("stopped; what is drawn stays, the same command continues", file=sys.stderr)
+        return 130
     return 0
 
 

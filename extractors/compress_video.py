@@ -163,6 +163,7 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[tuple[str, str | Non
         return
     import multiprocessing
     from concurrent.futures import ProcessPoolExecutor, as_completed
+    from concurrent.futures.process import BrokenProcessPool
 
     # a forked process would inherit the locks of threads that it does not have
     context = multiprocessing.get_context("spawn")
@@ -171,6 +172,11 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[tuple[str, str | Non
         try:
             for future in as_completed(futures):
                 yield future.result()
+        except BrokenProcessPool as error:
+            raise OSError(
+                "a process that compresses was killed, perhaps for lack of memory; what is finished stays, the same "
+                "command continues, with fewer processes by --workers"
+            ) from error
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -1,0 +1,64 @@
+"""Drawing and compressing in several processes: Ctrl-C and killed processes are answers, and a rerun completes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from launch import ENVIRONMENT
+
+from dataset import mini_motion
+from extractors import compress_video
+from utility.video import VideoReader
+from utility.video_writer import write_video
+
+
+def dying(*job):
+    """In place of the work of a process."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_ctrl_c_keeps_what_is_drawn(tmp_path):
+    command = [sys.executable, "-m", "dataset.mini_motion", "--num_clips", "2000", "--root", tmp_path, "--workers", "1"]
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    while process.poll() is None and len(list((tmp_path / "videos").glob("video*.mp4"))) < 3:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "what is drawn stays, the same command continues" in said and "Traceback" not in said
+    drawn = sorted((tmp_path / "videos").glob("video*.mp4"))
+    assert 3 <= len(drawn) < 1000 and all(VideoReader(path).info.num_frames for path in drawn)
+    assert not (tmp_path / "metadata" / "captions.json").exists()
+
+
+def test_a_killed_process_that_draws_is_a_message_and_the_rerun_completes(tmp_path, monkeypatch, capsys):
+    words = ["--num_clips", "20", "--root", str(tmp_path), "--workers", "1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(mini_motion, "_draw_and_write", dying)
+        assert mini_motion.main(words) == 2
+    assert "a process that draws was killed" in capsys.readouterr().err
+    assert mini_motion.main(words) == 0
+    assert len(list((tmp_path / "videos").glob("*.mp4"))) == 20
+
+
+@pytest.mark.parametrize("moment", [pytest.param("killed", marks=pytest.mark.slow), "interrupted"])
+def test_compressing_stops_with_a_message_and_the_rerun_completes(tmp_path, monkeypatch, capsys, moment):
+    for name in "abc":
+        (tmp_path / "in").mkdir(exist_ok=True)
+        write_video(tmp_path / "in" / f"{name}.mp4", [np.full((64, 96, 3), 99, np.uint8)] * 9, fps=9)
+    words = ["--input_root", str(tmp_path / "in"), "--output_root", str(tmp_path / "out")]
+    with monkeypatch.context() as patch:
+        if moment == "killed":
+            patch.setattr(compress_video, "compress", dying)
+            assert compress_video.main([*words, "--workers", "2"]) == 2
+        else:
+            patch.setattr(compress_video, "compress", lambda job: (_ for _ in ()).throw(KeyboardInterrupt))
+            assert compress_video.main([*words, "--workers", "1"]) == 130
+    said = capsys.readouterr().err
+    assert ("a process that compresses was killed" if moment == "killed" else "what is finished stays") in said
+    assert compress_video.main([*words, "--workers", "1"]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.mp4")) == ["a.mp4", "b.mp4", "c.mp4"]
