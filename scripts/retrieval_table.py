@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 COMMON = (
     "--frame_sampling", "time", "--feature_framerate", 4, "--max_frames", 4, "--cache_frames", 8, "--cache_size", 96,
     "--random_frames", 1, "--crop_min", 0.6, "--crop_each_frame", 1, "--augmentation", "none", "--every_sentence", 0,
-    "--optim", "AdamW", "--batch_size", 48, "--coef_lr", 1, "--weight_decay", 0.05, "--word_weight", 0,
+    "--optim", "AdamW", "--batch_size", 24, "--coef_lr", 1, "--weight_decay", 0.05, "--word_weight", 0,
     "--freeze_token_embedding", 1, "--cross_num_hidden_layers", 2,
 )  # fmt: skip
 WHOLE = ("--method", "clip4clip", "--lr", 3e-4)
@@ -65,7 +65,7 @@ class TableArguments:
     )
     epochs: int = field(default=3, metadata={"help": "of every training"})
     clips: int = field(default=200, metadata={"help": "test clips that are searched, the first of the split"})
-    limit: int | None = field(default=None, metadata={"help": "only the first so many clips of every split"})
+    limit: int | None = field(default=600, metadata={"help": "only the first so many clips of every split"})
     speed_repeats: int = field(default=3, metadata={"help": "measurements of a network's speed; 0: none"})
     output_dir: str = field(default="results/retrieval_table", metadata={"help": "folder of runs and tables"})
     device: str = field(default="auto", metadata={"help": "auto, cpu, cuda or cuda:N"})
