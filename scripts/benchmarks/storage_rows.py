@@ -165,7 +165,8 @@ def loading(setting: Setting) -> Iterator[Row]:
     what = f"an epoch's loading, {sizes.corpus_videos} videos, {sizes.corpus_videos * sizes.corpus_captions} captions"
     detail = (
         f"measured on {videos} videos ({size / 2**20:.0f} MiB) and {items} published items, scaled; "
-        f"later epochs {later * factor:.1f} s; memory above the loaded process {memory / 2**20:.0f} MiB"
+        f"{ours[0].processor:.1f} s of processor time; later epochs {later * factor:.1f} s; memory above the loaded "
+        f"process {memory / 2**20:.0f} MiB"
     )
     more = {"later_epoch": later * factor, "peak_bytes_above_start": memory, "videos": videos}
     yield Row("loading", what, published, ours, least=None, limit=60.0, detail=detail, more=more)

@@ -61,6 +61,8 @@ class Row:
             "ratio": ratio,
             "ratio_min": min(ratios),
             "ratio_max": max(ratios),
+            "published_processor": statistics.median(m.processor for m in self.published),
+            "ours_processor": statistics.median(m.processor for m in self.ours),
             "ratio_processor": statistics.median(self.ratios(processor=True)),
             "repeats": len(ratios),
             "target_ratio": least,
