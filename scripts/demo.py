@@ -48,7 +48,7 @@ class Sizes:
 
     clips: int = 3000
     backbone_epochs: int = 26
-    action_epochs: int = 6
+    action_epochs: int = 8
     captioner_epochs: int = 7
     blind_epochs: int = 1
 
