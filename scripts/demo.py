@@ -44,7 +44,7 @@ class DemoArguments:
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much of everything; the full sizes fill ten minutes on two cores."""
+    """How much of everything; the full sizes take about ten minutes on two quiet cores."""
 
     clips: int = 3000
     backbone_epochs: int = 26

@@ -93,6 +93,7 @@ CHANGES = {
     "crop_max": ("crops", "0.5", "weights"),
     "whole_share": ("crops", "1.0", "weights"),
     "crop_each_frame": ("crops", "0", "weights"),
+    "crop_on_motion": ("crops", "1", "weights"),
     "cache_size": ("clip4clip", "12", "weights"),
     "cache_frames": ("clip4clip", "8", "weights"),
     "cache_gb": ("clip4clip", "0", "log"),
