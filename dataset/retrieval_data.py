@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from dataset.clip_crops import Augmentation
 from dataset.clip_frames import ClipFrames, FrameSettings
-from dataset.clips import Augmentation, ClipPairs, EvaluationClips, FrameOrder
+from dataset.clips import ClipPairs, EvaluationClips, FrameOrder
 from dataset.corpus import Corpus, listed
 from dataset.rand_augment import RandAugment
 from dataset.retrieval_settings import RetrievalArguments

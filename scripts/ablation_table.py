@@ -14,6 +14,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from scripts.ablation_rows import ROWS, Row
+from scripts.table_cells import spread
 
 SCORES = {
     "CIDEr": "CIDEr", "BLEU_4": "BLEU-4", "ROUGE_L": "ROUGE-L", "color_accuracy": "colour",
@@ -95,7 +96,7 @@ def table(runs: Runs) -> list[str]:
     lines += [f"| graphs and features | {' | '.join(SCORES.values())} |", "|---" * (len(SCORES) + 1) + "|"]
     for row in rows:
         own = [run for run in runs if run["row"] == row.name]
-        cells = [_spread([run["scores"][name] for run in own]) for name in SCORES]
+        cells = [spread([run["scores"][name] for run in own], 2) for name in SCORES]
         lines.append(f"| {row.label} | {' | '.join(cells)} |")
     return [*lines, "", how_it_was_made(runs)]
 
@@ -147,7 +148,3 @@ def how_it_was_made(runs: Runs) -> str:
         f"interval, seed by seed. Colour, shape and action: of {scores['one_object_videos']} test clips with one "
         f"object; relation: of {scores['two_object_videos']} with two."
     )
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

@@ -38,7 +38,7 @@ class Published:
     pair_epochs: int = 5
 
 
-# 5.3 and 41.2 hours of video in all.
+# Hours of video, 5.3 and 41.2: Xu et al., MSR-VTT (CVPR 2016), table 1.
 CORPORA = {
     "MSVD": Published(1970, 9.7, 48774, 1200, 100, 670, 30),
     "MSR-VTT": Published(10000, 14.8, 130260, 6513, 497, 2990, 25),

@@ -92,10 +92,11 @@ class Stages:
         """
         from utility.distributed import available_cores  # imports torch, for which --help should not wait
 
-        words = ["--standalone", "--nproc_per_node", str(min(available_cores(), 8)), program, *map(str, flags)]
-        print(f"$ torchrun {' '.join(words)}", file=sys.stderr, flush=True)
-        words[3] = str(ROOT / program)
-        done = subprocess.run([sys.executable, "-m", "torch.distributed.run", *words], stdout=sys.stderr)
+        launcher = ["--standalone", "--nproc_per_node", str(min(available_cores(), 8))]
+        words = [str(flag) for flag in flags]
+        print(f"$ torchrun {' '.join([*launcher, program, *words])}", file=sys.stderr, flush=True)
+        command = [sys.executable, "-m", "torch.distributed.run", *launcher, str(ROOT / program), *words]
+        done = subprocess.run(command, stdout=sys.stderr)
         if done.returncode:
             raise RuntimeError(f"{program} ended with status {done.returncode}; see its message above")
 
@@ -165,7 +166,7 @@ def train_everything(args: DemoArguments, sizes: Sizes, root: Path, work: Path, 
         )  # fmt: skip
     captioner, blind = work / "captioner", work / "blind"
     common = ("--model_name", "MiniMotion_GBased+videomask", *data, "--features", features, "--do_train")
-    # The likeliest sentences are of few words that people seldom use: greedy search agrees with them more.
+    # With every captioner tried, a beam of five scored a lower CIDEr than greedy search, in validation and in test.
     steps = ("--beam", 1, *(("--batch_size", 50) if args.short else ("--batch_size", 160, "--lr", 1.5e-3)))
     with stages.stage("captioner"):
         import main as captioner_program

@@ -17,9 +17,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
+from scripts.table_cells import spread
 from scripts.train_models.settings import METHODS
 from utility.arguments import parse
 
@@ -82,6 +83,7 @@ def run(args: TableArguments, dist: Any) -> None:
 def one_run(args: TableArguments, folder: Path, method: str, shots: str, seed: int) -> dict[str, float] | None:
     """What `row_of` says of one training, from its files where it is done; None if it is not, with `finished`."""
     from scripts.train_models import train_recogniser
+    from utility.caption_evaluation import write_json
 
     run_id = f"{shots}-seed{seed}"
     done = folder / method / "MiniMotion" / run_id / "table_row.json"
@@ -107,7 +109,7 @@ def one_run(args: TableArguments, folder: Path, method: str, shots: str, seed: i
     row = row_of(done.parent) | {
         "seconds": time.perf_counter() - start, "processor_seconds": time.process_time() - work, "resumed": resumed,
     }  # fmt: skip
-    done.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    write_json(done, row)
     return row
 
 
@@ -135,6 +137,7 @@ def zero_shot(args: TableArguments, folder: Path, dist: Any) -> dict[str, float]
     from scripts.train_models.evaluation import predict
     from scripts.train_models.inputs import Inputs
     from scripts.train_models.session import default_backbone
+    from utility.caption_evaluation import write_json
 
     start = time.perf_counter()
     backbone = load_backbone(args.backbone or default_backbone())
@@ -145,8 +148,7 @@ def zero_shot(args: TableArguments, folder: Path, dist: Any) -> dict[str, float]
     clips = EvaluationClips(corpus.splits["test"][: args.limit], ActionPictures(views))
     found = predict(model, texts, clips, Inputs(model, (backbone.mean, backbone.std)), dist, 16)
     row = {"top1": found.top1, "clips": len(found.names), "seconds": time.perf_counter() - start}
-    folder.mkdir(parents=True, exist_ok=True)
-    done.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    write_json(done, row)
     return row
 
 
@@ -162,23 +164,20 @@ def table(rows: dict[str, dict[str, Any]], shots: Sequence[str]) -> list[str]:
     alone = f"{100 * zero['top1']:.1f}"
     lines.append(f"| {ZERO} | {' | '.join([alone] * len(shots))} | 0 | | |")
     for method, cells in trained.items():
-        shown = [_spread([100 * run["top1"] for run in cells.get(s, [])], seeds) for s in shots]
+        shown = [_cell([100 * run["top1"] for run in cells.get(s, [])], seeds) for s in shots]
         # A resumed training took longer than what was measured of it.
         first = cells.get(shots[0], [])
         first = [run for run in first if not run.get("resumed")] or first
-        spent = [
-            f"{mean(r[n] for r in first):.0f}" if first else "" for n in ("processor_seconds", "videos_per_second")
-        ]
+        spent = [f"{mean(run[name] for run in first):.0f}" if first else "" for name in SPENT]
         learnt = next(iter(cells.values()))[0]["trainable"]
         lines.append(f"| {method} | {' | '.join(shown)} | {learnt:,} | {' | '.join(spent)} |")
     return lines
 
 
-def _spread(values: Sequence[float], most: int) -> str:
+def _cell(values: Sequence[float], most: int) -> str:
     if not values:
         return ""
-    text = f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
-    return text + (f" ({len(values)})" if len(values) < most else "")
+    return spread(values, 1) + (f" ({len(values)})" if len(values) < most else "")
 
 
 if __name__ == "__main__":

@@ -18,11 +18,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, median, stdev
+from statistics import mean, median
 from typing import Any
 
 import numpy as np
 
+from scripts.table_cells import spread
 from utility.arguments import given_names, parse
 
 log = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ def one_run(args: TableArguments, folder: Path, method: str, seed: int, dist: An
         `parameters`, `multiply_adds`, `clips`, `seconds` of the training.
     """
     from model.retrieval.cost import multiply_adds, parameter_counts
+    from utility.caption_evaluation import write_json
     from utility.checkpoint import load_checkpoint
 
     place = run_folder(folder, method, seed)
@@ -136,7 +138,7 @@ def one_run(args: TableArguments, folder: Path, method: str, seed: int, dist: An
         "multiply_adds": multiply_adds(session.model, session.args.max_frames, session.args.max_words),
         "seconds": seconds,
     }
-    done.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
+    write_json(done, row)
     return row
 
 
@@ -211,8 +213,8 @@ def table(rows: dict[str, list[dict[str, Any]]]) -> list[str]:
         "|---" * 13 + "|",
     ]
     for method, runs in rows.items():
-        cells = [_spread([run[way][name] for run in runs]) for way in ("t2v", "v2t") for name in SCORES]
-        rises = f"{mean(run['val_before'] for run in runs):.1f} to {_spread([run['val_after'] for run in runs])}"
+        cells = [spread([run[way][name] for run in runs], 1) for way in ("t2v", "v2t") for name in SCORES]
+        rises = f"{mean(run['val_before'] for run in runs):.1f} to {spread([run['val_after'] for run in runs], 1)}"
         trains = f"{runs[0]['parameters']['trainable']:,}"
         cost = f"{runs[0]['multiply_adds']['video'] / 1e6:.0f} M"
         fast = f"{runs[0]['videos_per_second']:.0f}" if "videos_per_second" in runs[0] else ""
@@ -225,10 +227,6 @@ def _write(folder: Path, rows: dict[str, list[dict[str, Any]]]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     (folder / "table.md").write_text("\n".join(table(rows)) + "\n", encoding="utf-8")
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{mean(values):.1f}" + (f" ± {stdev(values):.1f}" if len(values) > 1 else "")
 
 
 if __name__ == "__main__":

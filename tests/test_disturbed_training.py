@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from caption_corpus import make_corpus
-from launch import ENVIRONMENT, ROOT
+from launch import ROOT
+from no_java import without_java
 
 import main
 from utility.checkpoint import is_checkpoint, load_checkpoint
@@ -22,16 +23,9 @@ FLAGS = ["--tokenizer", "nltk", "--device", "cpu", "--batch_size", "18", "--capt
 
 
 @pytest.fixture(scope="module", autouse=True)
-def without_java():
-    """METEOR starts a Java machine, which takes longer than all that is tested here."""
-    from utility import caption_tokens
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", "")
-        patch.setitem(ENVIRONMENT, "PATH", "/usr/bin:/bin")
-        caption_tokens.java_problem.cache_clear()
+def no_java():
+    with without_java("/usr/bin:/bin"):
         yield
-    caption_tokens.java_problem.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ import pytest
 import torch
 from akg_file import heads, write_akg
 from caption_corpus import make_corpus, video_name
-from launch import ENVIRONMENT, ROOT, launch
+from launch import ROOT, launch
+from no_java import without_java
 
 import main
 from dataset.caption_settings import parse_model_name
@@ -20,16 +21,9 @@ SMALL = ["--batch_size", "18", "--captions_per_video", "3", "--tokenizer", "nltk
 
 
 @pytest.fixture(scope="module", autouse=True)
-def without_java():
-    """METEOR starts a Java machine, which takes longer than all that is tested here."""
-    from utility import caption_tokens
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", "")
-        patch.setitem(ENVIRONMENT, "PATH", "")
-        caption_tokens.java_problem.cache_clear()
+def no_java():
+    with without_java():
         yield
-    caption_tokens.java_problem.cache_clear()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 import pytest
 import torch
-from tuned_films import caption_run, extract_films, make_films, without_java
+from no_java import without_java
+from tuned_films import caption_run, extract_films, make_films
 
 import main
 from model.backbone.clip import CLIP

@@ -1,9 +1,7 @@
 """Clips of one colour with features of a tiny backbone, and runs of the captioner on them, cached or tuning."""
 
-import contextlib
 import json
 
-import pytest
 from colour_clips import make_colour_corpus
 from tiny_networks import make_action_network, make_backbone
 
@@ -38,15 +36,3 @@ def caption_run(root, output, *flags, features="plain", status=0):
     words += ["--features", features, "--output_dir", output, *TRAINING, *flags]
     assert main.main(list(map(str, words))) == status
     return json.loads((output / "test_scores.json").read_text()) if status == 0 else None
-
-
-@contextlib.contextmanager
-def without_java():
-    """METEOR starts a Java machine, which takes longer than what is tested."""
-    from utility import caption_tokens
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", "")
-        caption_tokens.java_problem.cache_clear()
-        yield
-    caption_tokens.java_problem.cache_clear()

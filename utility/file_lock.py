@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import IO
 
@@ -47,11 +48,15 @@ class FolderLock:
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             file = open(self.path, "ab")  # noqa: SIM115 - stays open while the lock is held
-            if not lock(file):
+            # The run before may have removed the file between our opening and our locking it.
+            if not lock(file) or not self._is_in_place(file):
                 file.close()
                 return False
             self._file = file
         return True
+
+    def _is_in_place(self, file: IO) -> bool:
+        return self.path.exists() and os.path.samestat(os.fstat(file.fileno()), self.path.stat())
 
     def leave(self) -> None:
         """Let others write there."""

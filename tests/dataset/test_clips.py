@@ -6,17 +6,9 @@ import torch
 from colour_clips import COLOURS, make_colour_corpus
 from launch import launch
 
+from dataset.clip_crops import Augmentation
 from dataset.clip_frames import ClipFrames, FrameSettings, decode_frames
-from dataset.clips import (
-    Augmentation,
-    ClipPairs,
-    EvaluationClips,
-    FrameOrder,
-    choose_frames,
-    crop,
-    motion_maps,
-    pad_clip,
-)
+from dataset.clips import ClipPairs, EvaluationClips, FrameOrder, choose_frames, pad_clip
 from utility.clip_text import ClipTokenizer
 from utility.random_state import seed_all
 from utility.video import VideoError
@@ -141,53 +133,6 @@ def test_frames_are_spread_or_drawn():
     np.random.seed(0)
     drawn = [choose_frames(9, 3, random=True) for _ in range(20)]
     assert all((np.diff(positions) > 0).all() for positions in drawn) and len({tuple(p) for p in drawn}) > 10
-
-
-def test_crops_keep_to_their_range():
-    ramp = torch.arange(64, dtype=torch.uint8).repeat(64, 1).expand(4, 3, 64, 64)
-    np.random.seed(0)
-
-    def spans(how):
-        cut = crop(ramp, 16, how).float()
-        return (cut.amax((1, 2, 3)) - cut.amin((1, 2, 3))).tolist()
-
-    for _ in range(10):
-        same = spans(Augmentation(crop_min=0.5, crop_max=0.75))
-        assert len(set(same)) == 1 and 26 <= same[0] <= 48
-    each = [tuple(spans(Augmentation(crop_min=0.25, crop_each_frame=True))) for _ in range(5)]
-    assert all(len(set(span)) > 1 for span in each)
-    assert min(spans(Augmentation(crop_min=0.25, whole_share=1.0))) > 55
-    assert torch.equal(crop(ramp, 64, Augmentation()), ramp)
-    with pytest.raises(ValueError, match="crop_min"):
-        Augmentation(crop_min=0.9, crop_max=0.5)
-
-
-def moving_square(still: bool = False) -> torch.Tensor:
-    """Six noisy grey pictures [6, 3, 96, 96] with a red square of 12 pixels that moves, or stays."""
-    frames = torch.randint(90, 110, (6, 3, 96, 96), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    for number, frame in enumerate(frames):
-        left = 40 if still else 4 + 14 * number
-        frame[:, 70:82, left : left + 12] = torch.tensor([230, 10, 10], dtype=torch.uint8)[:, None, None]
-    return frames
-
-
-def test_crops_on_motion_hold_what_moves():
-    how = Augmentation(crop_min=0.35, crop_max=0.6, crop_each_frame=True, crop_on_motion=True)
-
-    def seen(frames: torch.Tensor, maps: torch.Tensor | None) -> float:
-        cuts = torch.cat([crop(frames, 32, how, maps) for _ in range(40)])
-        return (cuts[:, 0].amax((1, 2)) > 200).float().mean().item()
-
-    seed_all(0)
-    frames, every = moving_square(), np.arange(6)
-    assert seen(frames, motion_maps(frames, every)) == 1.0
-    assert seen(frames, None) < 0.8
-    chosen = np.array([4, 1])
-    torch.testing.assert_close(motion_maps(frames, chosen), motion_maps(frames, every)[[4, 1]])
-    still = moving_square(still=True)
-    assert seen(still, motion_maps(still, every)) < 1.0, "nothing moves: squares lie anywhere"
-    one = Augmentation(crop_min=0.5, crop_max=0.5, crop_on_motion=True)
-    assert crop(frames, 32, one, motion_maps(frames, every)).shape == (6, 3, 32, 32)
 
 
 def test_padding():

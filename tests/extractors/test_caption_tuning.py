@@ -7,8 +7,9 @@ from dataclasses import asdict
 import pytest
 import torch
 from launch import ROOT, launch
+from no_java import without_java
 from tiny_networks import make_backbone
-from tuned_films import TRAINING, caption_run, extract_films, make_films, without_java
+from tuned_films import TRAINING, caption_run, extract_films, make_films
 
 import main
 import train_unified_model
@@ -247,9 +248,9 @@ def test_object_nodes_cannot_be_tuned(films):
         Tuning.begin("lora", None, str(films / "clip"), {"stage": "object_nodes"}, "fp32", 8)
 
 
-@pytest.mark.slow
-def test_two_processes_tune_the_same_backbone(films, tmp_path):
-    words = [
+def plain_words(films):
+    """Flags of a training on the films' features."""
+    return [
         "--model_name",
         f"{films.name}_GBased",
         "--do_train",
@@ -259,7 +260,21 @@ def test_two_processes_tune_the_same_backbone(films, tmp_path):
         "plain",
         *TRAINING,
     ]
-    words += ["--tune", "lora", "--tune_batch_size", "5", "--tune_lr", "0.01", "--micro_batch_size", "3"]
+
+
+@pytest.mark.slow
+def test_two_processes_tune_the_same_backbone(films, tmp_path):
+    words = [
+        *plain_words(films),
+        "--tune",
+        "lora",
+        "--tune_batch_size",
+        "5",
+        "--tune_lr",
+        "0.01",
+        "--micro_batch_size",
+        "3",
+    ]
     for count in (1, 2):
         launch(ROOT / "main.py", *words, "--output_dir", tmp_path / str(count), processes=count)
     one, two = (load_checkpoint(tmp_path / str(count) / "last") for count in (1, 2))
@@ -274,16 +289,6 @@ def test_two_processes_tune_the_same_backbone(films, tmp_path):
 
 def test_a_dry_run_decodes_nothing_and_says_what_would_learn(films, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("extractors.frame_graphs.prepare", None)
-    words = [
-        "--model_name",
-        f"{films.name}_GBased",
-        "--do_train",
-        "--data_root",
-        films,
-        "--features",
-        "plain",
-        *TRAINING,
-    ]
-    words += ["--tune", "prompts", "--dry_run", "--output_dir", tmp_path / "run"]
+    words = [*plain_words(films), "--tune", "prompts", "--dry_run", "--output_dir", tmp_path / "run"]
     assert main.main(list(map(str, words))) == 0
     assert "prompts: " in capsys.readouterr().err and not (tmp_path / "run").exists()

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from no_java import without_java
 from test_in_memory import make_action_network, make_backbone
 from tiny import CLOSE, same_features, store
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
@@ -275,14 +276,9 @@ def test_wrong_flags_are_answered(data, motion, tmp_path, words, message, capsys
 
 
 @pytest.fixture
-def without_java(monkeypatch):
-    """METEOR starts a Java machine, which takes longer than all that is tested here."""
-    from utility import caption_tokens
-
-    monkeypatch.setenv("PATH", "")
-    caption_tokens.java_problem.cache_clear()
-    yield
-    caption_tokens.java_problem.cache_clear()
+def no_java():
+    with without_java():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -297,7 +293,7 @@ def features(data, motion, weights, corpus):
 
 
 @pytest.mark.parametrize("name", ["OBased", "OBased+rel", "GBased+OFeat+rel"])
-def test_every_model_of_objects_trains_and_captions_a_file(features, corpus, without_java, tmp_path, name):
+def test_every_model_of_objects_trains_and_captions_a_file(features, corpus, no_java, tmp_path, name):
     words = ["--model_name", f"Tiny_{name}+videomask", "--do_train", "--data_root", str(corpus), "--device", "cpu"]
     words += ["--epochs", "1", "--batch_size", "6", "--captions_per_video", "1", "--tokenizer", "nltk"]
     assert main.main([*words, "--output_dir", str(tmp_path)]) == 0
@@ -317,7 +313,7 @@ def test_every_model_of_objects_trains_and_captions_a_file(features, corpus, wit
     assert set(captioner.config["weights"]) == {"backbone", "detector", "action_network"}
 
 
-def test_a_captioner_of_objects_asks_for_its_detector(features, corpus, without_java, tmp_path, capsys):
+def test_a_captioner_of_objects_asks_for_its_detector(features, corpus, no_java, tmp_path, capsys):
     words = ["--model_name", "Tiny_OBased", "--do_train", "--data_root", str(corpus), "--device", "cpu"]
     words += ["--epochs", "1", "--batch_size", "6", "--captions_per_video", "1", "--tokenizer", "nltk"]
     assert main.main([*words, "--output_dir", str(tmp_path)]) == 0

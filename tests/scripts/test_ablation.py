@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from no_java import without_java
 from tiny_networks import make_action_network, make_backbone
 
 from dataset import mini_motion
@@ -27,15 +28,9 @@ def drawn(tmp_path_factory):
 
 
 @pytest.fixture(scope="module", autouse=True)
-def without_java():
-    """METEOR starts a Java machine, which takes longer than all that is tested here."""
-    from utility import caption_tokens
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", "")
-        caption_tokens.java_problem.cache_clear()
+def no_java():
+    with without_java():
         yield
-    caption_tokens.java_problem.cache_clear()
 
 
 def start(drawn, output, *words):
