@@ -180,6 +180,7 @@ class Session:
 
         args = self.args
         build = CaptionerConfig if args.model_size == "published" else CaptionerConfig.small
+        boxes = self.features_name.startswith("OBased")
         return build(
             **widths,
             vocab_size=len(self.vocabulary),
@@ -187,8 +188,8 @@ class Session:
             attention=args.attention,
             **({} if args.dropout is None else {"dropout": args.dropout}),
             compat=args.compat,
-            # Tiles have a place; detected objects come in the order of their scores.
-            **({} if args.model_size == "published" else {"node_positions": self.features_name.startswith("GBased")}),
+            # Tiles have a place by their number; detected objects come in the order of their scores.
+            **({} if args.model_size == "published" else {"node_positions": not boxes, "box_positions": boxes}),
         )
 
     def relation_table(self) -> Any:

@@ -18,6 +18,7 @@ from utility.loader import BatchLoader
 from utility.vocabulary import PAD, Vocabulary, clean, reverse
 
 GRAPH_ARRAYS = ("nodes", "actions", "temporal", "slot_mask", "node_mask")
+BOXES = "boxes"  # of object nodes, in their graphs only
 MAX_ROWS = 20
 
 
@@ -32,7 +33,7 @@ class GraphFeatures:
         cache_bytes: graphs are kept in memory while they take no more than this.
         shuffle_seed: give every video the graph of another one, drawn with this seed: what remains to be learnt is
             what a captioner knows without seeing.
-        arrays: what is read of a graph.
+        arrays: what is read of a graph, beside the boxes of its nodes where they have some.
 
     Raises:
         ValueError: no graph of any of the ids.
@@ -48,7 +49,6 @@ class GraphFeatures:
         shuffle_seed: int | None = None,
         arrays: Sequence[str] = GRAPH_ARRAYS,
     ):
-        self.arrays = tuple(arrays)
         self.stores = {"graphs": graphs, "rel": rel, "objects": objects}
         given = [store for store in self.stores.values() if store is not None]
         self.ids = [name for name in ids if all(name in store for store in given)]
@@ -59,6 +59,7 @@ class GraphFeatures:
         if shuffle_seed is not None:
             order = np.random.default_rng(shuffle_seed).permutation(len(self.ids))
             self.source = {self.ids[a]: self.ids[b] for a, b in zip(order, np.roll(order, 1), strict=True)}
+        self.arrays = (*arrays, BOXES) if BOXES in graphs.places(self.ids[0]) else tuple(arrays)
         first = graphs.read(self.ids[0], {*GRAPH_ARRAYS, *self.arrays})
         self.shapes = {name: array.shape for name, array in first.items()}
         self._row = {name: row for row, name in enumerate(self.ids)}

@@ -162,18 +162,45 @@ def draw(things: list, relation: str | None, rng: np.random.Generator) -> tuple[
         paths = (motion(things[0].action, frames, seconds, room, rng),)
     else:
         paths = relation_motion(relation, things[0].action, frames, room, rng)
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    x, y = (x + 0.5 - width / 2) / short, (y + 0.5 - height / 2) / short
     clip = np.repeat(_texture(height, width, rng)[None].astype(np.float32), frames, 0)
     for thing, (position, diameter, visible) in zip(things, paths, strict=True):
         turn = rng.uniform(0, 2 * np.pi)
-        dx = x - position[:, 0, None, None].astype(np.float32)
-        dy = y - position[:, 1, None, None].astype(np.float32)
-        c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-        away = distance(thing.shape, c * dx + s * dy, c * dy - s * dx, diameter[:, None, None].astype(np.float32) / 2)
-        alpha = np.clip(0.5 - away * short, 0, 1) * visible[:, None, None].astype(np.float32)
         color = np.array(RGB[thing.color], np.float32) + rng.normal(0, 5, 3).astype(np.float32)
-        clip += alpha[..., None] * (color - clip)
-    flicker = rng.normal(0, 1.5, (frames, 1, 1, 1)).astype(np.float32)
-    noise = rng.standard_normal(clip.shape[:3], dtype=np.float32)[..., None] * np.float32(rng.uniform(1, 5))
-    return np.clip(clip + flicker + noise, 0, 255).astype(np.uint8), rate
+        _paint(clip, thing.shape, color, turn, position, diameter, visible)
+    clip += rng.normal(0, 1.5, (frames, 1, 1, 1)).astype(np.float32)  # flicker
+    clip += rng.standard_normal(clip.shape[:3], dtype=np.float32)[..., None] * np.float32(rng.uniform(1, 5))
+    return np.clip(clip, 0, 255, out=clip).astype(np.uint8), rate
+
+
+def _paint(
+    clip: np.ndarray,
+    shape: str,
+    color: np.ndarray,
+    turn: float,
+    position: np.ndarray,
+    diameter: np.ndarray,
+    visible: np.ndarray,
+) -> None:
+    """Draws an object into every frame of `clip` [F, H, W, 3], in a window around it: the rest stays as it is."""
+    frames, height, width = clip.shape[:3]
+    short = min(height, width)
+    # Corners of a square are 1.16 radii from its centre; one pixel more for the soft edge.
+    edge = int(np.ceil(1.2 * diameter.max() * short)) + 4
+    wide, high = min(edge, width), min(edge, height)
+    middle = position * short + (width / 2, height / 2)
+    left = np.clip(np.round(middle[:, 0] - wide / 2), 0, width - wide).astype(int)
+    top = np.clip(np.round(middle[:, 1] - high / 2), 0, height - high).astype(int)
+    window = (
+        np.arange(frames)[:, None, None],
+        (top[:, None] + np.arange(high))[:, :, None],
+        (left[:, None] + np.arange(wide))[:, None, :],
+    )
+    x = (window[2].astype(np.float32) + 0.5 - width / 2) / short
+    y = (window[1].astype(np.float32) + 0.5 - height / 2) / short
+    dx = x - position[:, 0, None, None].astype(np.float32)
+    dy = y - position[:, 1, None, None].astype(np.float32)
+    c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    away = distance(shape, c * dx + s * dy, c * dy - s * dx, diameter[:, None, None].astype(np.float32) / 2)
+    alpha = np.clip(0.5 - away * short, 0, 1) * visible[:, None, None].astype(np.float32)
+    behind = clip[window]
+    clip[window] = behind + alpha[..., None] * (color - behind)

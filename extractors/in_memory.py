@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset.captioning import GRAPH_ARRAYS, padded_rows
+from dataset.captioning import BOXES, GRAPH_ARRAYS, padded_rows
 from dataset.corpus import find_videos
 from extractors.action_features import ActionVectors
 from extractors.base import Extractor, Sampling, extract_file
@@ -37,7 +37,7 @@ from utility.video import VideoError
 from utility.vocabulary import Vocabulary
 
 # What the captioner's network reads, where it was trained on it.
-BATCH_ARRAYS = (*GRAPH_ARRAYS, "objects", "object_mask", *ROW_ARRAYS)
+BATCH_ARRAYS = (*GRAPH_ARRAYS, BOXES, "objects", "object_mask", *ROW_ARRAYS)
 # What may differ between the features of the training and those made here: it moves rounding only.
 FREE_SETTINGS = ("precision",)
 # How the published system makes features; its checkpoints do not say with which networks.

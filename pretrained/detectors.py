@@ -67,7 +67,7 @@ def load_detector(
         ValueError: not a detector of a kind that can be read; the message says what was found.
     """
     if str(spec) == MOTION:
-        return LoadedDetector(MotionDetector(), MOTION, "1", size or SIZES["motion"], max_objects, min_score)
+        return LoadedDetector(MotionDetector(), MOTION, "2", size or SIZES["motion"], max_objects, min_score)
     path = locate(spec)
     if path.suffix == ".onnx":
         model, edge = OnnxDetector(path), size or SIZES["onnx"]

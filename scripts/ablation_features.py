@@ -1,4 +1,4 @@
-"""The features of an ablation's rows: those of the demo, and beside them objects, relations and altered graphs.
+"""The features of an ablation's rows: those of the demo, and beside them tiles, objects, relations and altered graphs.
 
 What is not there is made by the programs that a user would call, in the sampling of the features that are there.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from dataset.arguments import DataArguments, features_dir
@@ -47,7 +48,7 @@ def features_of(args: AblationArguments, row: Row, corpus: Corpus) -> tuple[str,
 
 
 def make_absent(args: AblationArguments, row: Row, corpus: Corpus, folder: Path) -> None:
-    """Objects, their graphs and relations, where the row needs them and they are not there."""
+    """Tiles, objects, their graphs and relations, where the row needs them and they are not there."""
     parts = row.features.split("+")
     data = ("--dataset", "minimotion", "--data_root", corpus.root)
     here = (*data, "--features", f"{folder.as_posix()}/", "--device", args.device)
@@ -55,6 +56,8 @@ def make_absent(args: AblationArguments, row: Row, corpus: Corpus, folder: Path)
     def absent(feature: str) -> bool:
         return not feature_path(folder, corpus.name, feature).is_file()
 
+    if "GBased" in parts and absent("GBased_graph"):
+        make_tiles(here, backbone(args, folder, corpus), sampling(folder, corpus))
     if ("OBased" in parts and absent("OBased_graph")) or ("OFeat" in parts and absent("OFeat")):
         make_objects(here, backbone(args, folder, corpus), sampling(folder, corpus))
     if "rel" in parts and absent("rel"):
@@ -77,19 +80,37 @@ def backbone(args: AblationArguments, folder: Path, corpus: Corpus) -> str:
     return args.backbone or str(located(noted))
 
 
+def make_tiles(here: Sequence[Any], backbone: str, sampling: Sequence[Any]) -> None:
+    """`GBased` and the graphs of tiles that overlap by a quarter: with a half, small things are seen worse."""
+    from extractors import grid_node_theta_1_feature_extractor as tiles
+    from graphs import grid_based_spatial_action_graph as spatial
+
+    Stages.run(
+        "extractors/grid_node_theta_1_feature_extractor.py",
+        tiles.main, *here, "--backbone", backbone, "--overlap", 0.25, *sampling,
+    )  # fmt: skip
+    make_graphs(here, spatial, "grid")
+
+
 def make_objects(here: Sequence[Any], backbone: str, sampling: Sequence[Any]) -> None:
     """`OBased`, `OFeat` and the graphs of objects, by the detector that needs no weights."""
     from extractors import object_node_theta_1_feature_extractor as objects
-    from graphs import action_spatio_temporal_graph_feature_extractor as whole
     from graphs import object_based_spatial_action_graph as spatial
-    from graphs import temporal_similarity_graph as temporal
 
     Stages.run(
         "extractors/object_node_theta_1_feature_extractor.py",
         objects.main, *here, "--detector", "motion", "--backbone", backbone, *sampling,
     )  # fmt: skip
+    make_graphs(here, spatial, "object")
+
+
+def make_graphs(here: Sequence[Any], spatial: ModuleType, nodes: str) -> None:
+    """The graph within slots, that between slots, and both together."""
+    from graphs import action_spatio_temporal_graph_feature_extractor as whole
+    from graphs import temporal_similarity_graph as temporal
+
     for program in (spatial, temporal, whole):
-        Stages.run(f"graphs/{program.__name__.rpartition('.')[2]}.py", program.main, *here, "--nodes", "object")
+        Stages.run(f"graphs/{program.__name__.rpartition('.')[2]}.py", program.main, *here, "--nodes", nodes)
 
 
 def make_relations(data: Sequence[Any], here: Sequence[Any], backbone: str, device: str) -> None:

@@ -47,7 +47,7 @@ class Sizes:
     """How much of everything; the full sizes take about ten minutes on two quiet cores."""
 
     clips: int = 3000
-    backbone_epochs: int = 26
+    backbone_epochs: int = 25
     action_epochs: int = 8
     captioner_epochs: int = 7
     blind_epochs: int = 1
@@ -153,7 +153,9 @@ def train_everything(args: DemoArguments, sizes: Sizes, root: Path, work: Path, 
         )  # fmt: skip
     with stages.stage("extraction and graphs"):
         stages.run_on_all_cores(
-            "extractors/extract.py", *data, "--features", features, "--slots", 6, "--rate", 2, "--overlap", 0.25,
+            "extractors/extract.py", *data, "--features", features, "--slots", 6, "--rate", 2,
+            # Squares around what moves, as the backbone saw them: fewer than tiles, and each holds one thing.
+            "--nodes", "object", "--detector", "motion", "--detector_size", 128, "--max_objects", 4,
             "--backbone", work / "clip4clip" / "best", "--action_network", work / "action_network" / "last",
             "--graphs", 1, "--resume", 0,
         )  # fmt: skip
@@ -162,10 +164,10 @@ def train_everything(args: DemoArguments, sizes: Sizes, root: Path, work: Path, 
 
         run(
             "graphs/transform_graph_to_geometric.py", transform_graph_to_geometric.main, *data,
-            "--features", features, "--resume", 0,
+            "--features", features, "--nodes", "object", "--resume", 0,
         )  # fmt: skip
     captioner, blind = work / "captioner", work / "blind"
-    common = ("--model_name", "MiniMotion_GBased+videomask", *data, "--features", features, "--do_train")
+    common = ("--model_name", "MiniMotion_OBased+videomask", *data, "--features", features, "--do_train")
     # With every captioner tried, a beam of five scored a lower CIDEr than greedy search, in validation and in test.
     steps = ("--beam", 1, *(("--batch_size", 50) if args.short else ("--batch_size", 160, "--lr", 1.5e-3)))
     with stages.stage("captioner"):
@@ -187,10 +189,10 @@ def train_everything(args: DemoArguments, sizes: Sizes, root: Path, work: Path, 
 
 
 def backbone_flags(short: bool) -> tuple[Any, ...]:
-    """Squares of a third to half the frame that hold the moving thing: as large as the tiles of the node features."""
+    """Squares of a third to half the frame that hold the moving thing, as the node features will."""
     return (
         "--train_frames", 1, "--cache_frames", 8, "--cache_size", 96, "--batch_size", 32 if short else 64,
-        "--crop_on_motion", 1, "--crop_min", 0.3, "--crop_max", 0.55,
+        "--crop_on_motion", 1, "--crop_min", 0.22, "--crop_max", 0.5,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 An HDF5 file whose writer was killed may be lost as a whole; of this log only the record that was being written is.
 
-Layout: 8 bytes `STGLOG01`, then records of [4-byte length of key][8-byte length of body][4-byte CRC-32 of both][key]
+Layout: 8 bytes `STGLOG02`, then records of [4-byte length of key][8-byte length of body][4-byte CRC-32 of both][key]
 [body], little-endian. The first record has the key `b""` and holds the header.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from utility.file_lock import InUse, lock
 
-MAGIC = b"STGLOG01"
+MAGIC = b"STGLOG02"
 _HEAD = struct.Struct("<IQI")
 
 

@@ -4,6 +4,7 @@ A batch is a dictionary of tensors (B videos, S slots, P nodes per slot):
 
     nodes [B, S, P, node_dim]   actions [B, S, action_dim]   temporal [B, S-1, P, P]
     slot_mask [B, S] bool       node_mask [B, S, P] bool
+    boxes [B, S, P, 4]: left, top, right, bottom in 0..1     box_positions
     rel [B, R, rel_dim], rel_mask [B, R] bool                grid-rel and grid-obj-rel
     objects [B, O, object_dim], object_mask [B, O] bool      grid-obj-rel
 """
@@ -71,6 +72,7 @@ class Captioner(nn.Module):
         """
         self._check(batch)
         graph = [batch[name] for name in ("nodes", "actions", "temporal", "slot_mask", "node_mask")]
+        graph.append(batch.get("boxes"))
         mask = batch["slot_mask"]
         r2l, l2r = self.stg_encoder_big(*graph), self.stg_encoder(*graph)
         extra = self._encode_rows(batch)

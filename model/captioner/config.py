@@ -58,6 +58,7 @@ class CaptionerConfig:
     graph_heads: int = 4
     aggregation: str = "mean"  # published: a mean on top of the softmax; "add" keeps the weighted average whole
     node_positions: bool = False  # learnt place of a node in its slot, for grids; the published nodes do not know it
+    box_positions: bool = False  # the same from a node's box, for objects: where it is and how large
     project_edge_dim: int | None = None
     last_average: bool = False
     no_beta: bool = False

@@ -21,12 +21,18 @@ def pool_nodes(x: Tensor, mask: Tensor | None) -> Tensor:
     return (weight.unsqueeze(2) @ x).squeeze(2) / weight.sum(dim=2, keepdim=True)
 
 
+def _centre_and_size(boxes: Tensor) -> Tensor:
+    """Left, top, right, bottom -> centre x and y, width and height, each about -1..1 for small things."""
+    start, stop = boxes[..., :2], boxes[..., 2:]
+    return torch.cat([start + stop - 1, 4 * (stop - start) - 1], dim=-1)
+
+
 class GraphEncoder(nn.Module):
     """One of the captioner's two visual branches.
 
     Shapes:
         forward(nodes [B, S, P, node_dim], actions [B, S, A], temporal [B, S-1, P, P], slot_mask [B, S],
-            node_mask [B, S, P]) -> [B, S, width]
+            node_mask [B, S, P], boxes [B, S, P, 4] in 0..1 or None) -> [B, S, width]
     """
 
     def __init__(self, config: CaptionerConfig, heads: int):
@@ -36,6 +42,10 @@ class GraphEncoder(nn.Module):
         # Nine tiles without a place, averaged at the end, cannot say where in the picture something was.
         place = torch.empty(config.nodes_per_slot, config.node_dim)
         self.node_position = nn.Parameter(place.normal_(std=config.position_std)) if config.node_positions else None
+        # Objects are cut out of the frame and brought to one size: their features know neither place nor size.
+        self.box_position = nn.Linear(4, config.node_dim) if config.box_positions else None
+        if self.box_position is not None:
+            nn.init.normal_(self.box_position.weight, std=config.position_std)
         self.transc = TransC(
             config.node_dim,
             config.graph_width,
@@ -59,22 +69,42 @@ class GraphEncoder(nn.Module):
             config.position_std,
         )
 
-    def graph(self, nodes: Tensor, actions: Tensor, temporal: Tensor, mask: Tensor) -> Tensor:
-        """Node features after the graph network, [B, S, P, graph_width]."""
+    def placed(self, nodes: Tensor, boxes: Tensor | None) -> Tensor:
+        """Node features that know their place, [B, S, P, node_dim].
+
+        Raises:
+            ValueError: places come from boxes, and there are none.
+        """
         if self.node_position is not None:
             nodes = nodes + self.node_position
+        if self.box_position is not None:
+            if boxes is None:
+                raise ValueError("this captioner takes the place of a node from its box: the batch needs 'boxes'")
+            nodes = nodes + self.box_position(_centre_and_size(boxes))
+        return nodes
+
+    def graph(self, nodes: Tensor, actions: Tensor, temporal: Tensor, mask: Tensor) -> Tensor:
+        """Graph network over nodes that know their place, [B, S, P, graph_width]."""
         if not (self.pad_edges or self.root_offset):
             return self.transc(nodes, actions, temporal, mask)
         edge_index, edge_attr = expand_edges(actions, temporal, mask, self.pad_edges, self.root_offset)
         return self.transc.forward_edges(nodes.flatten(0, 2), edge_index, edge_attr).unflatten(0, nodes.shape[:3])
 
-    def attention(self, nodes: Tensor, actions: Tensor, temporal: Tensor, mask: Tensor) -> Tensor:
+    def attention(
+        self, nodes: Tensor, actions: Tensor, temporal: Tensor, mask: Tensor, boxes: Tensor | None = None
+    ) -> Tensor:
         """What the graph network attends to, [B, 3 layers, S, P, 2P]; see `TransC.attention`."""
-        if self.node_position is not None:
-            nodes = nodes + self.node_position
-        return self.transc.attention(nodes, actions, temporal, mask)
+        return self.transc.attention(self.placed(nodes, boxes), actions, temporal, mask)
 
-    def forward(self, nodes: Tensor, actions: Tensor, temporal: Tensor, slot_mask: Tensor, node_mask: Tensor) -> Tensor:
+    def forward(
+        self,
+        nodes: Tensor,
+        actions: Tensor,
+        temporal: Tensor,
+        slot_mask: Tensor,
+        node_mask: Tensor,
+        boxes: Tensor | None = None,
+    ) -> Tensor:
         mask = torch.logical_and(node_mask, slot_mask[..., None])
-        x = self.graph(nodes, actions, temporal, mask)
+        x = self.graph(self.placed(nodes, boxes), actions, temporal, mask)
         return self.stg_encoder(pool_nodes(x, None if self.pad_edges else mask), slot_mask)

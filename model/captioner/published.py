@@ -33,6 +33,7 @@ def config_from_state_dict(tensors: dict[str, Tensor], **changes) -> CaptionerCo
             "last_average": shape[encoder + "conv3.lin_key.weight"][0] != shape[encoder + "conv1.lin_key.weight"][0],
             "no_beta": encoder + "conv1.lin_beta.weight" not in shape,
             "node_positions": encoder.removesuffix("transc.") + "node_position" in shape,
+            "box_positions": encoder.removesuffix("transc.") + "box_position.weight" in shape,
             "visual_width": shape[visual + "embeddings.word_embeddings.weight"][0],
             "visual_feed_forward": shape[layers + "0.intermediate.dense.weight"][0],
             "visual_layers": _count_layers(tensors, layers),

@@ -44,6 +44,18 @@ def test_graphs_from_memory_and_from_the_file_are_equal(corpus, store):
     assert cached.widths == {"node_dim": 12, "action_dim": 10, "slots": 5, "nodes_per_slot": 4}
 
 
+def test_boxes_are_read_where_graphs_have_them(store, tmp_path):
+    nodes = store.read(store.ids[0])["nodes"]
+    boxes = np.random.default_rng(0).random((*nodes.shape[:2], 4), np.float32)
+    with FeatureWriter(tmp_path / "with.hdf5", {"stage": "action_graph"}) as writer:
+        writer.write("a", store.read(store.ids[0]) | {"boxes": boxes})
+        writer.finish()
+    (kept, read) = (GraphFeatures(FeatureStore(tmp_path / "with.hdf5"), ["a"], cache_bytes=size) for size in (0, 2**20))
+    for features in (kept, read):
+        np.testing.assert_array_equal(features.batch(["a"])["boxes"][0], boxes)
+    assert "boxes" not in GraphFeatures(store, store.ids).batch(store.ids[:1])
+
+
 def test_shuffled_videos_never_keep_their_own_graph(corpus, store):
     ids = corpus.ids("train")
     plain, blind = GraphFeatures(store, ids), GraphFeatures(store, ids, shuffle_seed=1)

@@ -310,6 +310,8 @@ def test_every_model_of_objects_trains_and_captions_a_file(features, corpus, no_
         rows, mask = padded_rows(store(features, "OFeat")["two"]["objects"])
         np.testing.assert_allclose(found["objects"].astype(float), rows.astype(float), **CLOSE)
         assert found["object_mask"].tolist() == mask.tolist()
+    places = {"box_positions": name.startswith("OBased"), "node_positions": name.startswith("GBased")}
+    assert captioner.config["captioner"].items() >= places.items()
     assert set(captioner.config["weights"]) == {"backbone", "detector", "action_network"}
 
 
@@ -321,7 +323,7 @@ def test_a_captioner_of_objects_asks_for_its_detector(features, corpus, no_java,
     say = ["--caption", clip, "--checkpoint", str(tmp_path / "best"), "--device", "cpu"]
     assert main.main(say) == 0
     assert main.main([*say, "--detector", "nowhere.onnx"]) == 2
-    assert "needs the detector motion (1): give it with --detector PATH" in capsys.readouterr().err
+    assert "needs the detector motion (2): give it with --detector PATH" in capsys.readouterr().err
 
 
 def test_the_stage_finds_the_bear_in_a_real_clip(shared_data, backbone):

@@ -23,6 +23,7 @@ def drawn(tmp_path_factory):
     backbone, network = make_backbone(root.parent / "clip", 0), make_action_network(root.parent / "i3d")
     words = ["--dataset", "minimotion", "--data_root", str(root), "--device", "cpu", "--decode_workers", "0"]
     words += ["--features", str(root.parent / "features"), "--slots", "3", "--rate", "1", "--precision", "fp32"]
+    words += ["--nodes", "object", "--detector", "motion"]
     assert extract.main([*words, "--backbone", str(backbone), "--action_network", str(network)]) == 0
     return root
 
@@ -66,7 +67,7 @@ def test_every_row_trains_and_is_scored(ablated):
     assert all(row.label in table for row in ROWS.values())
 
 
-def test_objects_are_sampled_like_the_other_features_and_relations_know_training_captions_only(ablated, drawn):
+def test_tiles_are_sampled_like_the_other_features_and_relations_know_training_captions_only(ablated, drawn):
     features = drawn.parent / "features"
     objects, grid = (FeatureStore(features / f"MiniMotion_{name}_graph.hdf5") for name in ("OBased", "GBased"))
     assert objects.ids == grid.ids and objects.settings["nodes"]["detector"]["name"] == "motion"
@@ -110,4 +111,4 @@ def test_mistakes_are_answered(drawn, tmp_path, capsys):
     assert "holds no finished run" in capsys.readouterr().err
     words = ["--data_root", str(drawn), "--features", str(tmp_path / "none"), "--output_dir", str(tmp_path)]
     assert ablation.main([*words, "--rows", "GBased", "--device", "cpu"]) == 2
-    assert "features 'GBased_graph' of MiniMotion not found" in capsys.readouterr().err
+    assert "features 'theta2' of MiniMotion not found" in capsys.readouterr().err

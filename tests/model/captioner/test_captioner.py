@@ -293,6 +293,27 @@ def test_tiles_have_a_place_only_where_they_are_given_one():
         assert config_from_state_dict(model.state_dict(), heads_r2l=8, heads_l2r=4, heads=4).node_positions is places
 
 
+def test_objects_have_a_place_only_where_they_are_given_one():
+    batch = random_batch(3, 3)
+    boxes = torch.rand(2, *batch["nodes"].shape[:3], 4, generator=torch.Generator().manual_seed(0))
+    for places in (False, True):
+        model = tiny_captioner(box_positions=places).eval()
+        here, there = (logprobs_of(model, batch | {"boxes": each}) for each in boxes)
+        assert torch.allclose(here, there, atol=1e-5) is not places
+        assert config_from_state_dict(model.state_dict(), heads_r2l=8, heads_l2r=4, heads=4).box_positions is places
+    with pytest.raises(ValueError, match="takes the place of a node from its box: the batch needs 'boxes'"):
+        model.encode(batch)
+
+
+def test_boxes_of_absent_objects_do_not_count():
+    model, batch = tiny_captioner(box_positions=True).eval(), random_batch(4, 3)
+    absent = ~batch["node_mask"][..., None]
+    assert absent.any()
+    boxes = torch.rand(*batch["nodes"].shape[:3], 4, generator=torch.Generator().manual_seed(0))
+    zeroed = batch | {"boxes": boxes.masked_fill(absent, 0)}
+    torch.testing.assert_close(logprobs_of(model, batch | {"boxes": boxes}), logprobs_of(model, zeroed))
+
+
 def test_parameters_of_something_else_are_refused():
     with pytest.raises(ValueError, match=r"not the parameters of a captioner: stg_encoder.transc.lp.weight is missing"):
         config_from_state_dict({"weight": torch.zeros(1)})
