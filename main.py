@@ -145,7 +145,7 @@ class Session:
             texts = (text for name in train.ids for text in self.corpus.captions.get(name, []))
             self.max_words = args.max_words or 20
             self.vocabulary = Vocabulary.build(texts, args.min_count, self.max_words)
-            config = self.new_config(train.widths)
+            config = self.new_config(train.widths, train.has_boxes)
             self.relations = self.relation_table()
         else:
             self.vocabulary = Vocabulary.from_list(self.stored.vocabulary)
@@ -174,13 +174,18 @@ class Session:
         load_tensors(model, self.stored.tensors if self.tuning is None else self.stored.all_tensors, "the checkpoint")
         self.test(model.eval(), notes)
 
-    def new_config(self, widths: dict[str, int]) -> Any:
-        """Sizes of the network to be trained: of the features, of the vocabulary, and by `--model_size`."""
+    def new_config(self, widths: dict[str, int], boxes: bool) -> Any:
+        """Sizes of the network to be trained: of the features, of the vocabulary, and by `--model_size`.
+
+        Args:
+            boxes: whether the graphs say where their nodes are.
+        """
         from model.captioner import CaptionerConfig
 
         args = self.args
         build = CaptionerConfig if args.model_size == "published" else CaptionerConfig.small
-        boxes = self.features_name.startswith("OBased")
+        # Tiles have a place by their number; detected objects come in the order of their scores.
+        places = {"node_positions": self.features_name.startswith("GBased"), "box_positions": boxes}
         return build(
             **widths,
             vocab_size=len(self.vocabulary),
@@ -188,8 +193,7 @@ class Session:
             attention=args.attention,
             **({} if args.dropout is None else {"dropout": args.dropout}),
             compat=args.compat,
-            # Tiles have a place by their number; detected objects come in the order of their scores.
-            **({} if args.model_size == "published" else {"node_positions": not boxes, "box_positions": boxes}),
+            **({} if args.model_size == "published" else places),
         )
 
     def relation_table(self) -> Any:

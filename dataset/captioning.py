@@ -67,6 +67,11 @@ class GraphFeatures:
         self._cache = self._read(self.ids) if size * len(self.ids) <= cache_bytes else None
 
     @property
+    def has_boxes(self) -> bool:
+        """Whether the graphs say where in the frame their nodes are."""
+        return BOXES in self.arrays
+
+    @property
     def widths(self) -> dict[str, int]:
         """What a model needs to know: node_dim, action_dim, slots, nodes_per_slot (and rel_dim, object_dim)."""
         slots, nodes, dim = self.shapes["nodes"]

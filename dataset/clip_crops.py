@@ -44,7 +44,7 @@ class Augmentation:
         if not 0 < self.crop_min <= self.crop_max <= 1:
             raise ValueError(f"crops need 0 < crop_min <= crop_max <= 1, got {self.crop_min} and {self.crop_max}")
         if self.crop_on_motion and self.crop_min == 1:
-            raise ValueError("crop_on_motion places random squares, and there are none: give a crop_min below 1")
+            raise ValueError("--crop_on_motion places random squares, and there are none: give --crop_min below 1")
 
 
 def crop(frames: Tensor, resolution: int, how: Augmentation, motion: Tensor | None = None) -> Tensor:

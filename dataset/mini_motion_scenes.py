@@ -184,7 +184,7 @@ def _paint(
     """Draws an object into every frame of `clip` [F, H, W, 3], in a window around it: the rest stays as it is."""
     frames, height, width = clip.shape[:3]
     short = min(height, width)
-    # Corners of a square are 1.16 radii from its centre; one pixel more for the soft edge.
+    # Corners of a square are 1.16 radii from its centre; two pixels more on each side for the soft edge.
     edge = int(np.ceil(1.2 * diameter.max() * short)) + 4
     wide, high = min(edge, width), min(edge, height)
     middle = position * short + (width / 2, height / 2)

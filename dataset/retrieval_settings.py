@@ -86,7 +86,9 @@ class RetrievalArguments:
     crop_each_frame: bool | None = words(
         None, "a random square per frame instead of per clip; default for small", nargs="?", const=True
     )
-    crop_on_motion: bool = flag(False, "random squares hold a place that moves, so that small things are seen large")
+    crop_on_motion: bool = flag(
+        False, "random squares (--crop_min) hold a place that moves: small things are seen large"
+    )
     cache_size: int | None = flag(None, "edge of kept frames in pixels; default the resolution, small: 128")
     cache_frames: int | None = flag(
         None, "frames kept per video; default max_frames, twice that if frames are drawn, four times for segments"

@@ -72,6 +72,11 @@ class FrameGraphs:
             self._cache = self._decode(sources)
 
     @property
+    def has_boxes(self) -> bool:
+        """Tiles have no boxes: their place is their number."""
+        return False
+
+    @property
     def widths(self) -> dict[str, int]:
         """As `GraphFeatures.widths`; nodes are as wide as the backbone makes them."""
         return self.graphs.widths | {"node_dim": self.tiles.dim, "nodes_per_slot": self.shape[1]}

@@ -5,7 +5,7 @@
 
 Trains every model name on MiniMotion through main.py, then captioners of graphs of which a part is taken away, and
 prints a Markdown table: mean and spread of the scores, and on top of it what did not help and what was not missed.
-Objects and relations are made first where the features have none. A finished run is never repeated: a line of
+Tiles, objects and relations are made first where the features have none. A finished run is never repeated: a line of
 `runs.jsonl` in the output folder says that it is. Processes with other --seeds may share that folder as soon as the
 features are made.
 """
@@ -39,7 +39,7 @@ class AblationArguments:
         default="results/demo/features", metadata={"help": "features of it: a name, or a folder (with a / in it)"}
     )
     backbone: str | None = field(
-        default=None, metadata={"help": "backbone of the features, for objects and relations; default: as they note it"}
+        default=None, metadata={"help": "backbone of the features, for what is made first; default: as they note it"}
     )
     rows: list[str] = field(default_factory=lambda: list(ROWS), metadata={"help": f"which of {', '.join(ROWS)}"})
     seeds: list[int] = field(default_factory=lambda: [0, 1, 2], metadata={"help": "one training of every row each"})

@@ -16,7 +16,7 @@ from dataset.corpus import Corpus
 from dataset.seen_videos import note_path
 from graphs.alterations import write_altered
 from scripts.ablation_rows import Row
-from scripts.demo import Stages
+from scripts.demo import OBJECTS, Stages
 from utility.caption_evaluation import write_text
 from utility.feature_store import FeatureStore, feature_path, find_feature
 
@@ -99,7 +99,7 @@ def make_objects(here: Sequence[Any], backbone: str, sampling: Sequence[Any]) ->
 
     Stages.run(
         "extractors/object_node_theta_1_feature_extractor.py",
-        objects.main, *here, "--detector", "motion", "--backbone", backbone, *sampling,
+        objects.main, *here, *OBJECTS, "--backbone", backbone, *sampling,
     )  # fmt: skip
     make_graphs(here, spatial, "object")
 

@@ -28,8 +28,8 @@ OPTIONAL = (
     ("torch_scatter", "make extensions", "torch_geometric takes its scatter kernels; results are the same"),
     ("torch_sparse", "make extensions", "torch_geometric takes its sparse kernels; results are the same"),
     ("wandb", "pip install wandb", "curves on Weights & Biases, once WANDB_API_KEY is set"),
-    ("HanTa", "pip install HanTa", "triples from captions, not used by this version"),
-    ("lemminflect", "pip install lemminflect", "triples from captions, not used by this version"),
+    ("HanTa", "make install", "what kind of word each word of a caption is, for triples"),
+    ("lemminflect", "make install", "base forms of a caption's words, for triples"),
 )
 IMPORTS = (("model", "CLIP4Clip"), ("dataset", "READERS"))
 

@@ -30,6 +30,8 @@ from utility.arguments import parse
 ROOT = Path(__file__).resolve().parent.parent
 # Agrees with Java's in every digit shown, and starts at once.
 TOKENIZER = "nltk"
+# Nodes are squares around what moves, as the backbone saw them: fewer than tiles, and each holds one thing.
+OBJECTS = ("--detector", "motion", "--detector_size", 128, "--max_objects", 4)
 
 
 @dataclass
@@ -154,8 +156,7 @@ def train_everything(args: DemoArguments, sizes: Sizes, root: Path, work: Path, 
     with stages.stage("extraction and graphs"):
         stages.run_on_all_cores(
             "extractors/extract.py", *data, "--features", features, "--slots", 6, "--rate", 2,
-            # Squares around what moves, as the backbone saw them: fewer than tiles, and each holds one thing.
-            "--nodes", "object", "--detector", "motion", "--detector_size", 128, "--max_objects", 4,
+            "--nodes", "object", *OBJECTS,
             "--backbone", work / "clip4clip" / "best", "--action_network", work / "action_network" / "last",
             "--graphs", 1, "--resume", 0,
         )  # fmt: skip
@@ -189,7 +190,7 @@ def train_everything(args: DemoArguments, sizes: Sizes, root: Path, work: Path, 
 
 
 def backbone_flags(short: bool) -> tuple[Any, ...]:
-    """Squares of a third to half the frame that hold the moving thing, as the node features will."""
+    """Squares of a fifth to half the frame that hold the moving thing, as the nodes will."""
     return (
         "--train_frames", 1, "--cache_frames", 8, "--cache_size", 96, "--batch_size", 32 if short else 64,
         "--crop_on_motion", 1, "--crop_min", 0.22, "--crop_max", 0.5,

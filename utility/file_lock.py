@@ -47,16 +47,22 @@ class FolderLock:
         """Whether the folder is ours now; it may have been before."""
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            file = open(self.path, "ab")  # noqa: SIM115 - stays open while the lock is held
-            # The run before may have removed the file between our opening and our locking it.
-            if not lock(file) or not self._is_in_place(file):
-                file.close()
-                return False
-            self._file = file
+            while self._file is None:
+                file = open(self.path, "ab")  # noqa: SIM115 - stays open while the lock is held
+                if not lock(file):
+                    file.close()
+                    return False
+                if self._is_in_place(file):
+                    self._file = file
+                else:  # the run before removed the file between our opening and our locking it
+                    file.close()
         return True
 
     def _is_in_place(self, file: IO) -> bool:
-        return self.path.exists() and os.path.samestat(os.fstat(file.fileno()), self.path.stat())
+        try:
+            return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
 
     def leave(self) -> None:
         """Let others write there."""

@@ -14,7 +14,11 @@ import numpy as np
 
 
 def pack(arrays: Mapping[str, np.ndarray], attrs: Mapping[str, Any]) -> bytes:
-    """
+    """The bytes that `unpack` reads.
+
+    Args:
+        attrs: what JSON can hold.
+
     Raises:
         ValueError: an array of Python objects.
     """
@@ -26,7 +30,11 @@ def pack(arrays: Mapping[str, np.ndarray], attrs: Mapping[str, Any]) -> bytes:
 
 
 def unpack(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The arrays, read-only and without a copy, and the attributes."""
+    """The arrays, read-only and without a copy, and the attributes.
+
+    Raises:
+        ValueError: fewer bytes than the description says, or more.
+    """
     end = data.index(b"\n") + 1
     head = json.loads(data[:end])
     arrays = {}
@@ -34,4 +42,6 @@ def unpack(data: bytes) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         dtype, count = np.dtype(kind), math.prod(shape)
         arrays[name] = np.frombuffer(data, dtype, count, end).reshape(shape)
         end += count * dtype.itemsize
+    if end != len(data):
+        raise ValueError(f"{len(data) - end} bytes too many after the arrays {', '.join(arrays)}")
     return arrays, head["attrs"]

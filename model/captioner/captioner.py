@@ -109,14 +109,18 @@ class Captioner(nn.Module):
 
     def _check(self, batch: GraphBatch) -> None:
         c = self.config
-        widths = {"nodes": c.node_dim, "actions": c.action_dim}
+        widths = {"nodes": c.node_dim, "actions": c.action_dim} | ({"boxes": 4} if c.box_positions else {})
         if c.mode != "grid":
             widths["rel"] = c.rel_dim
         if c.mode == "grid-obj-rel":
             widths["objects"] = c.object_dim
         for name, width in widths.items():
             if name not in batch:
-                raise ValueError(f"mode {c.mode!r} needs {name!r} in the batch; it has {', '.join(sorted(batch))}")
+                needs = "the place of its nodes" if name == "boxes" else f"mode {c.mode!r}"
+                raise ValueError(
+                    f"{needs} needs {name!r} in the batch; it has {', '.join(sorted(batch))}: use features of the kind "
+                    "that this captioner was trained with, or train another"
+                )
             if batch[name].shape[-1] != width:
                 raise ValueError(
                     f"{name} are {batch[name].shape[-1]} wide, but this captioner was built for {width}: "

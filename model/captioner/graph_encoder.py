@@ -70,16 +70,10 @@ class GraphEncoder(nn.Module):
         )
 
     def placed(self, nodes: Tensor, boxes: Tensor | None) -> Tensor:
-        """Node features that know their place, [B, S, P, node_dim].
-
-        Raises:
-            ValueError: places come from boxes, and there are none.
-        """
+        """Node features that know their place, [B, S, P, node_dim]; `boxes` may be None for tiles."""
         if self.node_position is not None:
             nodes = nodes + self.node_position
         if self.box_position is not None:
-            if boxes is None:
-                raise ValueError("this captioner takes the place of a node from its box: the batch needs 'boxes'")
             nodes = nodes + self.box_position(_centre_and_size(boxes))
         return nodes
 

@@ -15,7 +15,7 @@ EDGE = 96  # of the maps that regions are found in: fine enough for boxes, coars
 LEVEL = 6.0  # how many usual deviations a pixel must stand out to belong to an object; such a region scores 0.5
 SMALLEST, LARGEST = 0.002, 0.6  # share of the picture that an object covers
 OVERLAP = 0.5
-CHUNK = 16
+CHUNK = 16  # pictures at a time
 
 
 class MotionDetector:

@@ -9,7 +9,7 @@ import pytest
 from dataset import READERS, mini_motion
 from dataset import mini_motion_grammar as grammar
 from dataset.arguments import CorpusArguments, open_corpus
-from dataset.mini_motion_scenes import DIAMETER, SIZES, distance, draw, motion
+from dataset.mini_motion_scenes import DIAMETER, SIZES, _paint, distance, draw, motion
 from dataset.minimotion import read_attributes
 from utility.video import VideoReader
 
@@ -169,3 +169,21 @@ def test_it_is_drawn_where_the_reader_looks_whatever_the_working_directory(tmp_p
     assert mini_motion.main([]) == 0 and mini_motion.main(["--root", "here"]) == 0
     open_corpus(CorpusArguments())
     assert drawn == [*read, Path("here")]
+
+
+def test_painting_in_a_window_equals_painting_the_whole_frame():
+    rng = np.random.default_rng(5)
+    for shape in grammar.SHAPES:
+        before = rng.uniform(0, 255, (6, 48, 64, 3)).astype(np.float32)
+        position = rng.uniform(-0.6, 0.6, (6, 2))  # some lie partly outside
+        diameter, visible = rng.uniform(0.12, 0.35, 6), np.array([1, 1, 0, 1, 1, 1.0])
+        turn, color = rng.uniform(0, 6), np.array([200, 30, 90], np.float32)
+        after = before.copy()
+        _paint(after, shape, color, turn, position, diameter, visible)
+        for frame in range(6):
+            y, x = (np.mgrid[0:48, 0:64].astype(np.float32) + 0.5 - np.array([24, 32])[:, None, None]) / 48
+            dx, dy = x - np.float32(position[frame, 0]), y - np.float32(position[frame, 1])
+            c, s = np.cos(turn), np.sin(turn)
+            away = distance(shape, c * dx + s * dy, c * dy - s * dx, np.float32(diameter[frame] / 2))
+            alpha = np.clip(0.5 - away * 48, 0, 1)[..., None] * visible[frame]
+            np.testing.assert_allclose(after[frame], before[frame] + alpha * (color - before[frame]), atol=0.05)

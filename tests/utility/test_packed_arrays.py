@@ -27,6 +27,9 @@ def test_objects_are_refused():
         pack({"x": np.array([print])}, {})
 
 
-def test_a_record_cut_short_is_an_error():
-    with pytest.raises(ValueError):
-        unpack(pack({"x": np.arange(4)}, {})[:-3])
+def test_a_record_of_another_length_is_an_error():
+    record = pack({"x": np.arange(4)}, {})
+    with pytest.raises(ValueError, match="buffer is smaller than requested size"):
+        unpack(record[:-8])
+    with pytest.raises(ValueError, match="1 bytes too many after the arrays x"):
+        unpack(record + b"x")

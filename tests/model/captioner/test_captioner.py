@@ -301,7 +301,7 @@ def test_objects_have_a_place_only_where_they_are_given_one():
         here, there = (logprobs_of(model, batch | {"boxes": each}) for each in boxes)
         assert torch.allclose(here, there, atol=1e-5) is not places
         assert config_from_state_dict(model.state_dict(), heads_r2l=8, heads_l2r=4, heads=4).box_positions is places
-    with pytest.raises(ValueError, match="takes the place of a node from its box: the batch needs 'boxes'"):
+    with pytest.raises(ValueError, match="the place of its nodes needs 'boxes' in the batch"):
         model.encode(batch)
 
 

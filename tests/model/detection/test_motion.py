@@ -6,7 +6,7 @@ import torch
 from torchvision.ops import box_iou
 
 from model.detection import MotionDetector
-from model.detection.motion import connected
+from model.detection.motion import CHUNK, connected
 
 
 def pictures(*boxes, size=96, noise=3, color=(220, 60, 40), height=96, checks=0):
@@ -87,3 +87,22 @@ def test_regions_equal_those_of_a_flood():
     for mask, labels in zip(masks, connected(masks), strict=True):
         found = {frozenset(map(tuple, (labels == n).nonzero().tolist())) for n in labels.unique().tolist() if n}
         assert found == flood(mask)
+
+
+def test_a_winding_region_is_one():
+    spiral = torch.zeros(1, 41, 41, dtype=torch.bool)
+    for ring in range(0, 20, 2):  # every ring is open at one place and joined there to the next
+        spiral[0, ring, ring : 41 - ring] = spiral[0, 40 - ring, ring : 41 - ring] = True
+        spiral[0, ring + 2 : 41 - ring, ring] = spiral[0, ring : 41 - ring, 40 - ring] = True
+        spiral[0, ring + 2, ring : ring + 3] = True
+    assert len(flood(spiral[0])) == len(connected(spiral).unique()) - 1 == 1
+
+
+def test_many_pictures_equal_a_few_at_a_time():
+    seen = torch.cat([pictures([(5 + 2 * n, 20, 25 + 2 * n, 44)]) for n in range(CHUNK + 3)])
+    sizes = [(96, 96)] * len(seen)
+    together = MotionDetector().detect(seen, sizes)
+    apart = [found for picture in seen for found in MotionDetector().detect(picture[None], sizes[:1])]
+    assert len(together) == len(apart) == CHUNK + 3
+    for one, other in zip(together, apart, strict=True):
+        assert torch.equal(one.boxes, other.boxes) and len(one.boxes) == 1
