@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from dataset.corpus import Corpus
 from dataset.stage_arguments import start_anew
@@ -190,7 +191,9 @@ def _extract(
             return error, time.perf_counter() - begin
 
     results = ahead(decode, todo, decode_workers)
-    for number, (video_id, lacking) in enumerate(todo, start=1):
+    # A bar on terminals, of the first process; a line now and then in files, of all.
+    bar = tqdm(todo, desc="extracting", unit="video", disable=None if dist.is_main else True)
+    for number, (video_id, lacking) in enumerate(bar, start=1):
         begin = time.perf_counter()
         prepared, seconds = next(results)
         waited += time.perf_counter() - begin
@@ -204,7 +207,7 @@ def _extract(
         if isinstance(prepared, VideoError):
             log.warning("%s: %s", video_id, prepared)
         now = time.perf_counter()
-        if now - reported > REPORT_SECONDS:
+        if bar.disable and now - reported > REPORT_SECONDS:
             reported = now
             rate = number / (now - started)
             log.info(

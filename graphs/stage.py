@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from dataset.arguments import features_dir, open_corpus
 from dataset.stage_arguments import StageArguments, describe_settings, start_anew
@@ -93,7 +94,7 @@ def run_stage(stage: Stage, args: StageArguments, dist: Distributed) -> int:
         todo = [name for name in ids if name not in writer.done]
         done_before = len(ids) - len(todo)
         counts = {"done": 0, "missing": 0}
-        for name in dist.shard(todo):
+        for name in tqdm(dist.shard(todo), desc=stage.name, unit="video", disable=None if dist.is_main else True):
             cause = next((causes.of(source, name) for source in sources if name not in sources[source]), None)
             status = "missing" if cause else "done"
             started = time.perf_counter()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
 import os
 import sys
@@ -38,6 +39,13 @@ class SmallRun:
     def features(self) -> Path:
         """The features that it was trained on."""
         return self.checkpoint.parent.parent / "features"
+
+    @property
+    def nodes(self) -> str:
+        """What its nodes are: `GBased` for tiles, `OBased` for objects."""
+        config = json.loads((self.checkpoint / "config.json").read_text(encoding="utf-8"))
+        kind = config["features"]["settings"]["nodes"]["stage"]
+        return "OBased" if kind == "object_nodes" else "GBased"
 
 
 def find_or_train(folder: Path = FOLDER) -> SmallRun:

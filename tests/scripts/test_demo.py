@@ -1,11 +1,17 @@
 """The demo's own arithmetic: what counts as named, what is drawn on the sheet. CI runs the demo itself, in short."""
 
+import json
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 from PIL import Image
 
+from dataset import mini_motion
 from dataset.mini_motion_grammar import named_values
+from scripts import demo
 from scripts.contact_sheet import FRAMES, TILE, contact_sheet
 from scripts.demo import accuracies, is_correct
+from utility.caption_evaluation import write_json
 from utility.video_writer import write_video
 
 
@@ -50,3 +56,38 @@ def test_the_sheet_shows_every_clip_and_names_what_cannot_be_read(tmp_path):
     assert (abs(middle.astype(int) - 200) < 12).all()  # the four frames of the first clip
     reddish = (sheet[..., 0].astype(int) - sheet[..., 1]) > 80
     assert reddish[TILE + 100 :].any()  # the second clip is not there, which is written in red
+
+
+def test_the_summary_is_one_line_and_the_files_that_the_readme_names(tmp_path, monkeypatch, capsys):
+    def trained(args, sizes, root, work, stages):
+        """What the programs leave behind, with true sentences for captions."""
+        with stages.stage("captioner"):
+            videos = json.loads((root / "metadata/attributes.json").read_text())["videos"]
+            splits = json.loads((root / "metadata/captions.json").read_text())["videos"]
+            test = [video["video_id"] for video in splits if video["split"] == "test"]
+            scores = {"BLEU_4": 0.5, "METEOR": None, "ROUGE_L": 0.6, "CIDEr": 2.0}
+            for name, own in (("captioner", scores), ("blind", {"CIDEr": -1.0})):
+                write_json(work / name / "test_scores.json", own)
+            write_json(work / "captioner/test_predictions.json", {name: videos[name]["true_sentence"] for name in test})
+        return work / "captioner"
+
+    monkeypatch.setattr(demo, "train_everything", trained)
+    monkeypatch.setattr(demo, "ProcessPoolExecutor", lambda workers, context: ThreadPoolExecutor(workers))
+    root, results = tmp_path / "MiniMotion", tmp_path / "results"
+    assert mini_motion.main(["--num_clips", "20", "--seed", "4", "--root", str(root), "--workers", "1"]) == 0
+    assert demo.main(["--seed", "4", "--root", str(root), "--results", str(results)]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert (results / "demo.json").read_text() == line + "\n"
+    summary = json.loads(line)
+    assert summary["corpus"] == "MiniMotion" and summary["split"] == "test" and summary["seed"] == 4
+    assert (summary["num_videos"], summary["CIDEr"], summary["METEOR"]) == (2, 2.0, None)
+    assert 0 < summary["blind_CIDEr"] and 0 < summary["truth_CIDEr"]
+    for kind in ("color", "shape", "action"):
+        assert summary[f"{kind}_accuracy"] == (1.0 if summary["one_object_videos"] else 0.0)
+    seconds = summary["seconds"]
+    assert list(seconds) == ["captioner", "scores and pictures", "total"]
+    assert seconds["total"] == round(seconds["captioner"] + seconds["scores and pictures"], 1)
+    predictions = json.loads((results / "demo_predictions.json").read_text())
+    assert set(predictions["synonyms"]) >= {"color", "shape", "action"}
+    assert all(len(video["references"]) == 5 for video in predictions["videos"])
+    assert Image.open(results / "demo.png").width > 100
