@@ -81,7 +81,7 @@ def test_the_summary_is_one_line_and_the_files_that_the_readme_names(tmp_path, m
     summary = json.loads(line)
     assert summary["corpus"] == "MiniMotion" and summary["split"] == "test" and summary["seed"] == 4
     assert (summary["num_videos"], summary["CIDEr"], summary["METEOR"]) == (2, 2.0, None)
-    assert 0 < summary["blind_CIDEr"] and 0 < summary["truth_CIDEr"]
+    assert summary["blind_CIDEr"] > 0 and summary["truth_CIDEr"] > 0
     for kind in ("color", "shape", "action"):
         assert summary[f"{kind}_accuracy"] == (1.0 if summary["one_object_videos"] else 0.0)
     seconds = summary["seconds"]
