@@ -150,8 +150,7 @@ class Session:
         else:
             self.vocabulary = Vocabulary.from_list(self.stored.vocabulary)
             self.max_words = args.max_words or self.stored.config["max_words"]
-            stored = self.stored.config["captioner"]
-            config = CaptionerConfig.from_dict(stored | ({"compat": args.compat} if args.compat else {}))
+            config = CaptionerConfig.from_dict(self.stored.config["captioner"], args.compat)
             if config.vocab_size != len(self.vocabulary):
                 raise ValueError(
                     f"Vocabulary and network of the checkpoint do not match: {len(self.vocabulary)} words, but the "
@@ -284,6 +283,7 @@ class Session:
 
     def test(self, model: Any, notes: list[str]) -> None:
         """Caption a split; captions and scores, with `notes` beside them, go to the output folder."""
+        from graphs.captions import describe
         from utility.caption_evaluation import score_split, write_json, write_text
         from utility.caption_scores import shown
         from utility.published_row import own_protocol
@@ -305,13 +305,11 @@ class Session:
         cut = args.references == "trimmed" or "references" in model.config.compat
         scores = score_split(said, references, args.tokenizer, (self.vocabulary, self.max_words) if cut else None)
         absent = [f"{len(features.absent)} videos without features"] * bool(features.absent)
-        last_live = args.search == "reference" or "r2l_memory" in model.config.compat
-        memory = {"r2l_memory": "last live hypothesis" if last_live else "best hypothesis"}
         scores |= {
             "corpus": self.corpus.name,
             "split": split,
             "model_name": args.model_name,
-            "search": {"kind": args.search, "beam": args.beam, "length_penalty": args.length_penalty, **memory},
+            "search": describe(model.config.compat, args.beam, args.length_penalty, args.search),
             "max_words": self.max_words,
             "compat": list(model.config.compat),
             "shuffled_videos": args.shuffle_videos,

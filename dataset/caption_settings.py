@@ -76,7 +76,11 @@ class CaptionerArguments:
     model_size: Literal["small", "published"] | None = flag(None, "published for MSVD and MSR-VTT, else small")
     attention: int = flag(1, "how +rel rows are encoded: 1 self-attention, 2 with positions, 3 feed-forward only")
     compat: list[str] = field(
-        default_factory=list, metadata={"help": "published behaviours to bring back: reference (all), or some of them"}
+        default_factory=list,
+        metadata={
+            "help": "published behaviours to bring back: reference (all), or some of them; a checkpoint keeps its own "
+            "beside them"
+        },
     )
     dropout: float | None = flag(None, "dropout of the network; default: that of its size")
     epochs: int | None = flag(None, "MSVD 30, MSR-VTT 25, else 20")
@@ -121,6 +125,8 @@ class CaptionerArguments:
             raise ValueError("--caption needs --checkpoint DIR, the folder of a trained captioner")
         if self.do_eval and not (self.model_name or self.checkpoint):
             raise ValueError("--do_eval needs --checkpoint DIR or --model_name")
+        if min(self.beam, self.val_beam) < 1:
+            raise ValueError(f"--beam {self.beam} and --val_beam {self.val_beam} must be 1 or more")
         if self.tune_batch_size < 1 or (self.tune_lr or 0) < 0 or self.num_workers < 0:
             raise ValueError(
                 f"--tune_batch_size {self.tune_batch_size} must be 1 or more, --tune_lr {self.tune_lr} and "

@@ -74,7 +74,7 @@ class FileCaptioner:
         places: where networks are now, by kind (backbone, detector, action_network); else as the checkpoint says (a
             published one does not).
         beam, max_words, length_penalty, search: as in `graphs.captions.decoder`; max_words as in training by default.
-        compat: published behaviours of the network, in place of those of the training.
+        compat: published behaviours of the network, beside those of the training.
 
     Raises:
         FileNotFoundError: a checkpoint or weights are not where they should be.
@@ -95,7 +95,7 @@ class FileCaptioner:
         self.device = choose_device(device)
         stored = load_captioner(checkpoint)
         self.config = stored.config
-        config = CaptionerConfig.from_dict(stored.config["captioner"] | ({"compat": tuple(compat)} if compat else {}))
+        config = CaptionerConfig.from_dict(stored.config["captioner"], compat)
         self.vocabulary = Vocabulary.from_list(stored.vocabulary)
         features = stored.config["features"] or _published_features(config)
         self._settings = {part: features["settings"][part] for part in ("nodes", "actions")}

@@ -1,14 +1,43 @@
-"""Graphs to captions: the search that a captioner and a few settings stand for, as one function."""
+"""Graphs to captions: the search that a captioner and a few settings stand for, as one function, and its name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from model.captioner import Captioner, GraphBatch
 from model.captioner.beam_search import check_search, search_both
 from model.captioner.reference_search import reference_search_both
 
 SEARCHES = ("sound", "reference")
+
+
+def check_decoder(
+    compat: Sequence[str], beam: int = 5, max_words: int = 20, length_penalty: float = 0.0, search: str = "sound"
+) -> None:
+    """Whether there is such a search for a captioner with these compat items.
+
+    Raises:
+        ValueError: unknown search, numbers or compat items that it cannot follow, or a length penalty with the
+            published search.
+    """
+    if search not in SEARCHES:
+        raise ValueError(f"Unknown search ({search}). Known are {', '.join(SEARCHES)}.")
+    if length_penalty and (search == "reference" or "beam" in compat):
+        chosen = "--search reference" if search == "reference" else "compat item 'beam', the published search,"
+        raise ValueError(f"{chosen} has no length penalty; leave --length_penalty at 0")
+    check_search(() if search == "reference" else tuple(compat), beam, max_words, length_penalty)
+
+
+def describe(compat: Sequence[str], beam: int, length_penalty: float, search: str) -> dict[str, Any]:
+    """What a score file says of a search: its kind, numbers, and what the L2R decoder reads of the R2L search."""
+    last_live = search == "reference" or "r2l_memory" in compat
+    return {
+        "kind": "reference" if "beam" in compat else search,
+        "beam": beam,
+        "length_penalty": length_penalty,
+        "r2l_memory": "last live hypothesis" if last_live else "best hypothesis",
+    }
 
 
 def decoder(
@@ -20,14 +49,9 @@ def decoder(
         search: "sound", or "reference": the published search token for token (beam and max_words only).
 
     Raises:
-        ValueError: unknown search, numbers or compat items that it cannot follow, or a length penalty with the
-            reference search.
+        ValueError: see `check_decoder`.
     """
-    if search not in SEARCHES:
-        raise ValueError(f"Unknown search ({search}). Known are {', '.join(SEARCHES)}.")
-    if search == "reference" and length_penalty:
-        raise ValueError("--search reference has no length penalty; leave --length_penalty at 0")
-    check_search(() if search == "reference" else model.config.compat, beam, max_words, length_penalty)
+    check_decoder(model.config.compat, beam, max_words, length_penalty, search)
 
     def decode(batch: GraphBatch) -> list[Sequence[int]]:
         if search == "reference":

@@ -81,7 +81,23 @@ def test_scoring_a_checkpoint_repeats_the_scores_and_every_flag_of_the_search_ac
     assert scores("--references", "trimmed")["references"] == "trimmed"
     published = scores("--search", "reference", "--beam", "2")["search"]
     assert (published["kind"], published["r2l_memory"]) == ("reference", "last live hypothesis")
-    assert "positions" in scores("--compat", "reference")["compat"]
+    published = scores("--compat", "reference")
+    assert "positions" in published["compat"]
+    assert (published["search"]["kind"], published["search"]["r2l_memory"]) == ("reference", "last live hypothesis")
+    shrinking = scores("--compat", "beam")["search"]
+    assert (shrinking["kind"], shrinking["r2l_memory"]) == ("reference", "best hypothesis")
+
+
+def test_compat_items_come_beside_those_of_the_checkpoint(corpus, trained, tmp_path):
+    shutil.copytree(trained / "best", tmp_path / "own")
+    config = json.loads((tmp_path / "own/config.json").read_text())
+    config["captioner"]["compat"] = ["references"]
+    (tmp_path / "own/config.json").write_text(json.dumps(config))
+    words = ["--do_eval", "--checkpoint", str(tmp_path / "own"), "--data_root", str(corpus), "--tokenizer", "nltk"]
+    words += ["--limit", "2", "--output_dir", str(tmp_path), "--device", "cpu", "--compat", "r2l_memory"]
+    assert main.main(words) == 0
+    scores = json.loads((tmp_path / "test_scores.json").read_text())
+    assert scores["compat"] == ["r2l_memory", "references"] and scores["references"] == "trimmed"
 
 
 def test_a_captioner_of_shuffled_videos_learns_less(corpus, trained, tmp_path):
@@ -325,7 +341,7 @@ def test_a_dry_evaluation_and_a_dry_captioning_say_what_they_would_do(corpus, tr
     [
         (["--search", "reference", "--length_penalty", "1"], "--search reference has no length penalty"),
         (["--compat", "positions"], "add compat item 'beam'"),
-        (["--beam", "0"], "beam 0"),
+        (["--compat", "beam", "--length_penalty", "1"], "compat item 'beam', the published search, has no length"),
         (["--split", "tests"], "Unknown split (tests)"),
     ],
 )
@@ -375,6 +391,8 @@ def test_other_features_than_those_of_the_training_are_refused(corpus, trained, 
         (["--do_trian"], "unknown flag --do_trian, did you mean --do_train"),
         ([], "nothing to do: give --do_train, --do_eval or --caption"),
         (["--caption", "a.mp4"], "--caption needs --checkpoint DIR"),
+        (["--do_train", "--model_name", "MSVD_GBased", "--beam", "0"], "--beam 0 and --val_beam 1 must be 1 or more"),
+        (["--do_train", "--model_name", "MSVD_GBased", "--val_beam", "0"], "--val_beam 0 must be 1 or more"),
     ],
 )
 def test_misspelt_flags_end_before_anything_is_loaded(capsys, words, message):

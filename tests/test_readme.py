@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import utility.arguments
+from dataset.arguments import DataArguments
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = ("README.md", "dataset/README.md", "pretrained/README.md")
@@ -86,6 +87,17 @@ def test_command_parses(command, only_parse):
             module.main(flags)
     else:
         assert words[0] in FOREIGN or (ROOT / words[0]).is_file()
+
+
+@pytest.mark.parametrize("command", [line for line in commands() if "main.py" in line and "--compat" in line])
+def test_compat_items_of_a_captioning_command_go_together(command):
+    from dataset.caption_settings import CaptionerArguments
+    from graphs.captions import check_decoder
+    from model.captioner.config import expand_compat
+
+    _, flags = program(shlex.split(command, comments=True))
+    args = utility.arguments.parse((CaptionerArguments, DataArguments), flags, sections=["published"])[0]
+    check_decoder(expand_compat(args.compat), args.beam, args.max_words or 20, args.length_penalty, args.search)
 
 
 def test_a_wrong_flag_is_noticed(only_parse):

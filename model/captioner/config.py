@@ -11,7 +11,7 @@ MODES = ("grid", "grid-rel", "grid-obj-rel")
 COMPAT = {
     "positions": "the sinusoid row is the index in the batch, not the position of the token",
     "embedding_scale": "token embeddings are scaled by the width, not by its square root",
-    "graph_offset": "graphs of a batch are shifted by the root of their edge count, not by their node count",
+    "graph_offset": "in training, graphs of a batch are shifted by the root of their edge count, not their node count",
     "pad_edges": "short videos get zero-attribute edges from the first nodes; empty nodes count in the mean of a slot",
     "relation_sum": "relation and object rows are added to the frames by row number",
     "beam": "the beam shrinks with every finished hypothesis; nothing is excluded, no length control",
@@ -138,17 +138,17 @@ class CaptionerConfig:
         return cls(node_dim, action_dim, vocab_size, slots, nodes_per_slot, **(sizes | changes))
 
     @classmethod
-    def from_dict(cls, values: dict) -> "CaptionerConfig":
-        """The configuration stored by `to_dict`.
+    def from_dict(cls, values: dict, compat=()) -> "CaptionerConfig":
+        """The configuration stored by `to_dict`, with the switches `compat` beside its own.
 
         Raises:
-            ValueError: `values` has a name that is no field.
+            ValueError: `values` has a name that is no field, or a name is not a switch.
         """
         known = {field.name for field in fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
             raise ValueError(f"unknown captioner settings {', '.join(unknown)}; known are: {', '.join(sorted(known))}")
-        return cls(**values)
+        return cls(**values | {"compat": (*expand_compat(values.get("compat", ())), *expand_compat(compat))})
 
     def to_dict(self) -> dict:
         """Plain types only, ready for JSON."""

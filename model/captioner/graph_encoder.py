@@ -79,9 +79,11 @@ class GraphEncoder(nn.Module):
 
     def graph(self, nodes: Tensor, actions: Tensor, temporal: Tensor, mask: Tensor) -> Tensor:
         """Graph network over nodes that know their place, [B, S, P, graph_width]."""
-        if not (self.pad_edges or self.root_offset):
+        # Published: one video at a time outside training, where no offset acts (reference section 2).
+        root_offset = self.root_offset and self.training
+        if not (self.pad_edges or root_offset):
             return self.transc(nodes, actions, temporal, mask)
-        edge_index, edge_attr = expand_edges(actions, temporal, mask, self.pad_edges, self.root_offset)
+        edge_index, edge_attr = expand_edges(actions, temporal, mask, self.pad_edges, root_offset)
         return self.transc.forward_edges(nodes.flatten(0, 2), edge_index, edge_attr).unflatten(0, nodes.shape[:3])
 
     def attention(

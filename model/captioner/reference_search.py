@@ -51,7 +51,7 @@ def search_video(
 ) -> tuple[DirectionResult, DirectionResult]:
     """(L2R, R2L) results of a batch that holds one video."""
     r2l_video, l2r_video = model.video_memories(model.encode(batch))
-    device = batch["nodes"].device
+    device = batch["slot_mask"].device
 
     def over_video(number: int):
         return torch.zeros(number, dtype=torch.long, device=device)
@@ -91,7 +91,7 @@ def reference_search_both(
     training = model.training
     model.eval()
     try:
-        videos = range(len(batch["nodes"]))
+        videos = range(len(batch["slot_mask"]))
         results = [
             search_video(model, {name: part[b : b + 1] for name, part in batch.items()}, beam, max_words, memory)
             for b in videos

@@ -137,8 +137,18 @@ def test_each_compat_item_changes_the_result(item):
     model, published = tiny_captioner(**mode), tiny_captioner(**mode, compat=(item,))
     published.load_state_dict(model.state_dict())
     with torch.no_grad():
-        losses = [total / weight for total, weight, _ in (each.loss(batch, r2l, l2r) for each in (model, published))]
+        each = (model.train(), published.train())  # `graph_offset` acts in training only; there is no dropout here
+        losses = [total / weight for total, weight, _ in (one.loss(batch, r2l, l2r) for one in each)]
     assert abs(losses[0] - losses[1]) > 1e-6
+
+
+def test_graphs_of_a_batch_overlap_in_training_only():
+    model, batch = tiny_captioner(compat=("graph_offset",)), random_batch(3, 3)
+    plain = tiny_captioner()
+    plain.load_state_dict(model.state_dict())
+    want = logprobs_of(plain, batch)
+    torch.testing.assert_close(logprobs_of(model.eval(), batch), want)
+    assert not torch.allclose(logprobs_of(model.train(), batch), want, atol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -323,5 +333,7 @@ def test_config_round_trip():
     config = CaptionerConfig.small(6, 5, 9, compat="reference", mode="grid-rel", rel_dim=4)
     assert set(COMPAT) < set(config.compat)
     assert CaptionerConfig.from_dict(config.to_dict()) == config
+    own = CaptionerConfig.small(6, 5, 9, compat=("pad_edges",)).to_dict()
+    assert CaptionerConfig.from_dict(own, ["loss_mean"]).compat == ("pad_edges", "loss_mean")
     with pytest.raises(ValueError, match="unknown captioner settings widht"):
         CaptionerConfig.from_dict({"widht": 3})

@@ -7,6 +7,7 @@ from graphs.temporal import temporal_similarity
 from model.backbone.clip import CLIP, CLIPConfig, small_config
 from model.captioner import Captioner, CaptionerConfig
 from model.captioner.frame_captioner import FrameCaptioner
+from model.captioner.reference_search import reference_search_both
 from model.captioner.tuning import BACKBONE, choose_tuned, parameter_groups
 from model.retrieval.methods import build_method
 
@@ -107,6 +108,13 @@ def test_nodes_and_edges_are_those_of_the_stages():
     plain.load_state_dict({k: v for k, v in model.state_dict().items() if not k.startswith(BACKBONE)})
     for one, other in zip(model(data, *captions()), plain(graph, *captions()), strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_the_published_search_reads_frames_too():
+    model, data = captioner(backbone()).eval(), batch()
+    with torch.no_grad():
+        graph = model.graph(data)
+    assert reference_search_both(model, data, 3, 4) == reference_search_both(model, graph, 3, 4)
 
 
 @pytest.mark.parametrize("kind", ["prompts", "lora"])
