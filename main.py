@@ -247,9 +247,9 @@ class Session:
 
         train(
             model, batch_loss, loader, optimizer, linear(optimizer, total, args.warmup), settings, self.dist, evaluate,
-            names_of=lambda batch: [batch.names[i] for i in batch.caption_video.tolist()],
-            config=self.checkpoint_config(model, features.ids), vocabulary=self.vocabulary.to_list(),
-            tables=self.relations and self.relations.tensors(),
+            names_of=lambda batch: [batch.names[i] for i in batch.caption_video.tolist()], unit="captions",
+            group=args.captions_per_video, config=self.checkpoint_config(model, features.ids),
+            vocabulary=self.vocabulary.to_list(), tables=self.relations and self.relations.tensors(),
         )  # fmt: skip
 
     def checkpoint_config(self, model: Any, trained: list[str]) -> dict[str, Any]:

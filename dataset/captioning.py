@@ -14,7 +14,7 @@ from torch import Tensor
 from dataset.corpus import listed
 from utility.distributed import Distributed
 from utility.feature_store import FeatureStore
-from utility.loader import BatchLoader
+from utility.loader import BatchLoader, split_batch
 from utility.vocabulary import PAD, Vocabulary, clean, reverse
 
 GRAPH_ARRAYS = ("nodes", "actions", "temporal", "slot_mask", "node_mask")
@@ -303,9 +303,9 @@ class CaptionLoader(BatchLoader):
             raise ValueError(
                 f"--batch_size {batch_size} is more than the {len(data) * k} training captions; choose a smaller one"
             )
-        micro = micro_batch_size // k if micro_batch_size else None
+        captions, _ = split_batch(batch_size, micro_batch_size, (dist or Distributed()).world_size, k)
         collate = partial(data.collate, length=length)
-        super().__init__(data, collate, batch_size // k, micro, dist, data.seed, num_workers=num_workers)
+        super().__init__(data, collate, batch_size // k, captions // k, dist, data.seed, num_workers=num_workers)
         self.data = data
 
     def set_epoch(self, epoch: int, skip: int = 0) -> None:

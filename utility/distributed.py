@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ import torch.distributed as torch_distributed
 
 T = TypeVar("T")
 
+PROCESSES = Path("/proc")
 # Ranks of an extraction may finish hours apart; torchrun ends the others when one dies, so waiting long is safe.
 TIMEOUT = timedelta(hours=24)
 
@@ -93,13 +95,29 @@ def start(device: str = "auto") -> Distributed:
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     chosen = choose_device(device, local_rank, world_size)
     siblings = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or max(1, available_cores() // siblings)))
+    torch.set_num_threads(threads_asked_for() or max(1, available_cores() // siblings))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if world_size > 1 and not torch_distributed.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
         torch_distributed.init_process_group(backend, timeout=TIMEOUT)
     return Distributed(rank, world_size, local_rank, chosen)
+
+
+def threads_asked_for() -> int:
+    """What the user set OMP_NUM_THREADS to, 0 if nothing.
+
+    torchrun gives several processes `OMP_NUM_THREADS=1` where the user gave none. Its own environment as it was when it
+    started, which Linux keeps, tells the two apart; where that cannot be read a 1 counts as torchrun's.
+    """
+    value = os.environ.get("OMP_NUM_THREADS", "")
+    if value == "1" and "TORCHELASTIC_RUN_ID" in os.environ and int(os.environ.get("LOCAL_WORLD_SIZE", 1)) > 1:
+        try:
+            given = (PROCESSES / str(os.getppid()) / "environ").read_bytes().split(b"\0")
+        except OSError:
+            return 0
+        return int(b"OMP_NUM_THREADS=1" in given)
+    return int(value or 0)
 
 
 def available_cores() -> int:

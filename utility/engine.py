@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from utility.checkpoint import Checkpoint
 from utility.distributed import Distributed
-from utility.loader import split_batch, to_device
+from utility.loader import micro_batch_sizes, split_batch, to_device
 from utility.precision import LossScale, choose_precision
 from utility.progress import Progress, StepLine
 from utility.random_state import untouched_random_states
@@ -67,6 +67,8 @@ def train(
     evaluate: Evaluate | None = None,
     *,
     names_of: Callable[[Any], Sequence[str]] | None = None,
+    unit: str = "clips",
+    group: int = 1,
     config: Mapping[str, Any] | None = None,
     vocabulary: list[str] | None = None,
     tables: Mapping[str, Tensor] | None = None,
@@ -89,6 +91,8 @@ def train(
         evaluate: (model in eval mode, epoch) -> metrics over all ranks; `score`, higher is better, chooses the best
             epoch. Without it `best` is not written.
         names_of: ids of the samples in a batch, for error messages and the rate.
+        unit: what the samples are, for the rate.
+        group: samples of which none is without the others in a micro-batch, for advice on its size.
         config, vocabulary, tables: stored in the checkpoints.
         extra_state: further objects with `state_dict` and `load_state_dict` to save and restore.
         after_step: called with the model after every update, e.g. to clamp a temperature.
@@ -121,13 +125,13 @@ def train(
     run.state, run.later_wins, run.export = start or run.state, later_wins, export
     state = run.resume(resume_from) if settings.resume or resume_from else run.start()
     compute = _wrap(_LossModule(model, loss_fn, precision, dist.device), dist, find_unused_parameters)
-    progress = Progress(run, names_of, micro_batch_size, accumulation, curves, step_line)
+    progress = Progress(run, names_of, unit, micro_batch_size, accumulation, curves, step_line)
     with Interrupt() as interrupt, run, progress, _attention_kernels(dist.device):
         while state.epoch < settings.epochs and not run.out_of_patience:
             model.train()
             for micro_batches in _steps(progress.timed(run.epoch_batches(loader)), accumulation):
                 factor = scale.value if scale else 1.0
-                totals = _accumulate_gradients(compute, micro_batches, settings, dist, interrupt, factor)
+                totals = _accumulate_gradients(compute, micro_batches, settings, group, dist, interrupt, factor)
                 _refuse_non_finite(totals.loss, "loss", totals, micro_batches, names_of, state, dist)
                 norm = _normalise_gradients(optimizer, dist.world_size / totals.weight / factor, settings.clip_norm)
                 overflow = scale is not None and not math.isfinite(norm) and factor > 1
@@ -209,6 +213,7 @@ def _accumulate_gradients(
     compute: nn.Module,
     micro_batches: list[Any],
     settings: TrainSettings,
+    group: int,
     dist: Distributed,
     interrupt: Interrupt,
     factor: float,
@@ -224,7 +229,7 @@ def _accumulate_gradients(
             (loss * factor if factor != 1 else loss).backward()
         except RuntimeError as error:
             if "out of memory" in str(error) or "can't allocate memory" in str(error):
-                raise OutOfDeviceMemory(_memory_advice(settings, dist, error)) from error
+                raise OutOfDeviceMemory(_memory_advice(settings, group, dist, error)) from error
             raise
         losses.append(loss.detach().double())
         weights.append(torch.as_tensor(weight, dtype=torch.float64, device=dist.device).detach())
@@ -282,14 +287,15 @@ def _evaluate(evaluate: Evaluate | None, model: nn.Module, epoch: int, dist: Dis
     return dist.gather_objects(metrics)[0]
 
 
-def _memory_advice(settings: TrainSettings, dist: Distributed, error: Exception) -> str:
+def _memory_advice(settings: TrainSettings, group: int, dist: Distributed, error: Exception) -> str:
     micro, accumulation = split_batch(settings.batch_size, settings.micro_batch_size, dist.world_size)
     share = micro * accumulation
-    smaller = max((size for size in range(1, micro) if share % size == 0), default=None)
+    smaller = max((size for size in micro_batch_sizes(share, group) if size < micro), default=None)
     first = str(error).splitlines()[0]
     message = f"out of memory on {dist.device} with micro-batches of {micro} samples ({first}). "
     if smaller is None:
-        return message + "They cannot be smaller: use --precision bf16, fewer frames, or a smaller model"
+        together = "a smaller --captions_per_video, " if group > 1 else ""
+        return message + f"They cannot be smaller: use {together}--precision bf16, fewer frames, or a smaller model"
     return message + (
         f"--micro_batch_size {smaller} keeps the effective --batch_size {settings.batch_size} "
         f"({share // smaller} forward passes per step and process); --precision bf16 also helps"

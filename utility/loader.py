@@ -95,24 +95,34 @@ def _named_deaths(batches: Iterator[Any]) -> Iterator[Any]:
         ) from error
 
 
-def split_batch(batch_size: int, micro_batch_size: int | None, world_size: int) -> tuple[int, int]:
+def split_batch(batch_size: int, micro_batch_size: int | None, world_size: int, group: int = 1) -> tuple[int, int]:
     """(micro-batch size, accumulation) for a batch size that counts the samples of a step over all processes.
+
+    Args:
+        group: samples that stay together, as the captions of a video do (`--captions_per_video`).
 
     Raises:
         ValueError: what does not divide.
     """
-    if batch_size < 1 or batch_size % world_size:
+    if batch_size < 1 or batch_size % (world_size * group):
+        together = f" times --captions_per_video {group}" if group > 1 else ""
         raise ValueError(
-            f"--batch_size {batch_size} must be a positive multiple of the number of processes, {world_size}"
+            f"--batch_size {batch_size} must be a positive multiple of the number of processes{together}, "
+            f"{world_size * group}"
         )
     share = batch_size // world_size
     micro = share if micro_batch_size in (None, 0) else micro_batch_size
-    if micro < 1 or share % micro:
+    if micro not in (possible := micro_batch_sizes(share, group)):
         raise ValueError(
-            f"--micro_batch_size {micro} does not divide the {share} samples per process and step "
-            f"(--batch_size {batch_size} over {world_size} processes). Possible: {_divisors(share)}"
+            f"--micro_batch_size {micro} does not divide the {share} {'captions' if group > 1 else 'samples'} per "
+            f"process and step (--batch_size {batch_size} over {world_size} processes). Possible: {_listed(possible)}"
         )
     return micro, share // micro
+
+
+def micro_batch_sizes(share: int, group: int = 1) -> list[int]:
+    """Sizes into which a process can cut its share of a step without parting samples that stay together."""
+    return [size for size in range(group, share + 1, group) if share % size == 0]
 
 
 def piece_size(batch_size: int, micro_batch_size: int | None, pieces: int, world_size: int) -> tuple[int, int]:
@@ -125,7 +135,7 @@ def piece_size(batch_size: int, micro_batch_size: int | None, pieces: int, world
     if share % pieces:
         raise ValueError(
             f"--gradient_accumulation_steps {pieces} does not divide the {share} pairs of a process and step "
-            f"(--batch_size {batch_size} over {world_size} processes). Possible: {_divisors(share)}"
+            f"(--batch_size {batch_size} over {world_size} processes). Possible: {_listed(micro_batch_sizes(share))}"
         )
     return split_batch(batch_size, share // pieces if pieces > 1 else micro_batch_size, world_size)
 
@@ -136,8 +146,8 @@ def batch_within(count: int, batch_size: int, micro_batch_size: int | None, piec
     return batch_size if count >= batch_size else max(count // step * step, min(count, step))
 
 
-def _divisors(number: int) -> str:
-    return ", ".join(str(d) for d in range(1, number + 1) if number % d == 0)
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 class _MicroBatchOrder(Sampler):

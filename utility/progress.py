@@ -35,12 +35,13 @@ class Progress:
         self,
         run: TrainingRun,
         names_of: Callable[[Any], Sequence[str]] | None,
+        unit: str,
         micro_batch_size: int,
         accumulation: int,
         curves: Path | None = None,
         step_line: StepLine | None = None,
     ):
-        self._line = step_line
+        self._line, self._unit = step_line, unit
         self._run, self._names_of, self._micro_batch_size = run, names_of, micro_batch_size
         self._steps_per_epoch = math.ceil(run.micro_batches / accumulation)
         self._scalars = Scalars(curves or run.folder / "curves", run.dist, run.config)
@@ -87,7 +88,7 @@ class Progress:
         seconds = max(time.perf_counter() - self._start, 1e-9)
         speed = self._samples * self._run.dist.world_size / seconds
         memory = peak_memory(self._run.dist.device)
-        shown = f"loss {totals.loss:.4f}, lr {rate:.2e}, {speed:.1f} clips/s, {memory:.1f} GiB"
+        shown = f"loss {totals.loss:.4f}, lr {rate:.2e}, {speed:.1f} {self._unit}/s, {memory:.1f} GiB"
         self._bar.set_postfix_str(shown, refresh=False)
         self._bar.update()
         state, settings = self._run.state, self._run.settings
@@ -95,15 +96,16 @@ class Progress:
             return
         waiting = self._waited / seconds
         left = (settings.epochs * self._steps_per_epoch - state.step - 1) * seconds / self._steps
-        values = {"loss": totals.loss, "lr": rate, "grad_norm": norm, "clips_per_second": speed, "wait_share": waiting}
+        values = {"loss": totals.loss, "lr": rate, "grad_norm": norm, "wait_share": waiting}
+        values |= {f"{self._unit}_per_second": speed}
         values |= {"data_time": self._waited / self._steps, "batch_time": seconds / self._steps}
         values |= {"memory_gib": memory, "process_memory_gib": peak_memory(CPU), **totals.metrics}
         self._scalars.add(values, state.step + 1, "train/")
         if self._line is None:
             log.info(
-                "epoch %d/%d  step %d  loss %.4f  lr %.2e  grad %.3f  %.1f clips/s  waiting %2.0f %%  %s left",
-                *(state.epoch + 1, settings.epochs, state.step + 1, totals.loss, rate, norm, speed, 100 * waiting),
-                _clock(left),
+                "epoch %d/%d  step %d  loss %.4f  lr %.2e  grad %.3f  %.1f %s/s  waiting %2.0f %%  %s left",
+                *(state.epoch + 1, settings.epochs, state.step + 1, totals.loss, rate, norm, speed, self._unit),
+                *(100 * waiting, _clock(left)),
             )
         else:
             done = state.step + 1 - state.epoch * self._steps_per_epoch

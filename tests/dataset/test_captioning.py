@@ -159,7 +159,8 @@ def test_a_loader_resumes_inside_an_epoch(corpus, store, vocabulary):
         (12, 4, 3, "--micro_batch_size 4 is not a multiple of --captions_per_video 3"),
         (10, None, 3, "--batch_size 10 is not a multiple of --captions_per_video 3"),
         (120, None, 3, "--batch_size 120 is more than the 69 training captions"),
-        (12, 5, 1, "--micro_batch_size 5 does not divide"),
+        (12, 5, 1, "--micro_batch_size 5 does not divide the 12 samples"),
+        (60, 9, 3, r"--micro_batch_size 9 does not divide the 60 captions .*Possible: 3, 6, 12, 15, 30, 60$"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(corpus, store, vocabulary, batch, micro, k, message):

@@ -1,4 +1,5 @@
 import json
+import os
 
 import pytest
 import torch
@@ -86,6 +87,33 @@ def test_threads_are_those_asked_for_or_the_cores_shared_by_the_processes(monkey
         monkeypatch.setenv("OMP_NUM_THREADS", given)
     distributed.start("cpu").stop()
     assert chosen == [threads] and torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("value", "launcher", "siblings", "threads"),
+    [
+        ("1", b"PATH=/bin\0HOME=/\0", "2", 4),
+        ("1", b"PATH=/bin\0OMP_NUM_THREADS=1\0", "2", 1),
+        ("1", None, "2", 4),
+        ("3", b"OMP_NUM_THREADS=3\0", "2", 3),
+        ("1", b"OMP_NUM_THREADS=1\0", "1", 1),
+    ],
+)
+def test_the_one_thread_that_torchrun_sets_by_itself_is_not_what_the_user_asked_for(
+    monkeypatch, tmp_path, value, launcher, siblings, threads
+):
+    chosen = []
+    monkeypatch.setattr(distributed, "available_cores", lambda: 8)
+    monkeypatch.setattr(torch, "set_num_threads", chosen.append)
+    monkeypatch.setattr(distributed, "PROCESSES", tmp_path)
+    if launcher is not None:
+        (tmp_path / str(os.getppid())).mkdir()
+        (tmp_path / str(os.getppid()) / "environ").write_bytes(launcher)
+    given = {"TORCHELASTIC_RUN_ID": "none", "LOCAL_WORLD_SIZE": siblings, "OMP_NUM_THREADS": value}
+    for name, setting in given.items():
+        monkeypatch.setenv(name, setting)
+    distributed.start("cpu").stop()
+    assert chosen == [threads]
 
 
 @pytest.mark.parametrize(("length", "world", "batch"), [(10, 1, 5), (10, 2, 4), (11, 3, 6), (2, 4, 4)])

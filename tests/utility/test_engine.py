@@ -203,8 +203,12 @@ def test_too_little_memory_names_the_flags_that_keep_the_effective_batch(tmp_pat
     message = str(error.value)
     assert "Tried to allocate 20.00 GiB" in message and "more" not in message
     assert "--micro_batch_size 2 keeps the effective --batch_size 8 (4 forward passes" in message
-    with pytest.raises(OutOfDeviceMemory, match="cannot be smaller"):
+    with pytest.raises(OutOfDeviceMemory, match="cannot be smaller: use --precision"):
         toy_training.run(tmp_path, loss=loss, micro=1)
+    with pytest.raises(OutOfDeviceMemory, match="--micro_batch_size 4 keeps"):
+        toy_training.run(tmp_path, loss=loss, micro=8, group=4)
+    with pytest.raises(OutOfDeviceMemory, match="cannot be smaller: use a smaller --captions_per_video"):
+        toy_training.run(tmp_path, loss=loss, micro=4, group=4)
 
 
 def test_other_errors_pass_unchanged(tmp_path):

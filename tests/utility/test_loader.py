@@ -15,6 +15,8 @@ from utility.loader import BatchLoader, WorkerDied, split_batch, to_device
         ((10, 4, 1), "--micro_batch_size 4 does not divide.*Possible: 1, 2, 5, 10"),
         ((9, None, 2), "--batch_size 9 must be a positive multiple of the number of processes, 2"),
         ((0, None, 1), "--batch_size 0"),
+        ((80, 35, 1, 5), "--micro_batch_size 35 does not divide the 80 captions.*Possible: 5, 10, 20, 40, 80$"),
+        ((10, None, 2, 2), "--batch_size 10 must be a positive multiple .* times --captions_per_video 2, 4$"),
     ],
 )
 def test_sizes_that_do_not_divide_are_refused(arguments, message):

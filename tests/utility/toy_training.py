@@ -67,6 +67,7 @@ def run(
     scores=None,
     watch=None,
     workers=0,
+    group=1,
     **settings,
 ):
     """Trains for three epochs of six steps of 8 samples; returns the model and what `train` returned.
@@ -110,7 +111,7 @@ def run(
 
     result = train(
         model, counted, loader, optimizer, schedule, settings, dist, evaluate,
-        names_of=lambda batch: batch["names"], config={"width": 6}, vocabulary=["a"],
+        names_of=lambda batch: batch["names"], group=group, config={"width": 6}, vocabulary=["a"],
     )  # fmt: skip
     return model, result
 
