@@ -249,6 +249,7 @@ class Session:
             model, batch_loss, loader, optimizer, linear(optimizer, total, args.warmup), settings, self.dist, evaluate,
             names_of=lambda batch: [batch.names[i] for i in batch.caption_video.tolist()], unit="captions",
             group=args.captions_per_video, config=self.checkpoint_config(model, features.ids),
+            same=("corpus", "captioner", "max_words", "features.settings", "features.others"),
             vocabulary=self.vocabulary.to_list(), tables=self.relations and self.relations.tensors(),
         )  # fmt: skip
 

@@ -62,6 +62,8 @@ class GraphFeatures:
         self.arrays = (*arrays, BOXES) if BOXES in graphs.places(self.ids[0]) else tuple(arrays)
         first = graphs.read(self.ids[0], {*GRAPH_ARRAYS, *self.arrays})
         self.shapes = {name: array.shape for name, array in first.items()}
+        extra = [kind for kind in ("rel", "objects") if self.stores[kind] is not None]
+        self._row_widths = {kind: self._rows(kind, self.ids[0]).shape[-1] for kind in extra}
         self._row = {name: row for row, name in enumerate(self.ids)}
         size = sum(first[name].nbytes for name in self.arrays)
         self._cache = self._read(self.ids) if size * len(self.ids) <= cache_bytes else None
@@ -77,9 +79,9 @@ class GraphFeatures:
         slots, nodes, dim = self.shapes["nodes"]
         widths = {"node_dim": dim, "action_dim": self.shapes["actions"][-1], "slots": slots, "nodes_per_slot": nodes}
         if self.stores["rel"] is not None:
-            widths["rel_dim"] = self._rows("rel", self.ids[0]).shape[-1]
+            widths["rel_dim"] = self._row_widths["rel"]
         if self.stores["objects"] is not None:
-            widths["object_dim"] = self._rows("objects", self.ids[0]).shape[-1]
+            widths["object_dim"] = self._row_widths["objects"]
         return widths
 
     def batch(self, names: Sequence[str], device: torch.device | str = "cpu") -> dict[str, Tensor]:
@@ -108,10 +110,11 @@ class GraphFeatures:
                         f"{self.shapes[key]}; extract the video again"
                     )
             store.read_into(name, {key: array[number] for key, array in arrays.items()})
-            for key in ("rel", "objects"):
-                if self.stores[key] is not None:
-                    for part, padded in zip(_row_names(key), padded_rows(self._rows(key, name)), strict=True):
-                        rows.setdefault(part, []).append(padded)
+            for key, width in self._row_widths.items():
+                found = self._rows(key, name)
+                self._check_rows(key, name, found, width)
+                for part, padded in zip(_row_names(key), padded_rows(found), strict=True):
+                    rows.setdefault(part, []).append(padded)
         for key, array in arrays.items():
             if array.dtype.kind == "f" and len(bad := unusable(array)):
                 raise ValueError(
@@ -119,6 +122,16 @@ class GraphFeatures:
                 )
         arrays |= {key: np.stack(padded) for key, padded in rows.items()}
         return {key: torch.from_numpy(array) for key, array in arrays.items()}
+
+    def _check_rows(self, kind: str, name: str, rows: np.ndarray, width: int) -> None:
+        path = self.stores[kind].path
+        if rows.ndim != 2 or rows.shape[1] != width:
+            raise ValueError(
+                f"Video {name!r}: {kind} is {rows.shape}, but rows of {path} are {width} wide, as those of "
+                f"{self.ids[0]!r}; extract the video again"
+            )
+        if rows.dtype.kind == "f" and len(unusable(rows)):
+            raise ValueError(f"Video {name!r}: {kind} in {path} holds NaN or infinity; extract it again")
 
     def _rows(self, kind: str, name: str) -> np.ndarray:
         arrays = self.stores[kind].read(name)
@@ -177,7 +190,7 @@ class CaptionBatch:
         return len(self.l2r)
 
 
-def batch_loss(model: Any, batch: CaptionBatch) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+def batch_loss(model: Any, batch: CaptionBatch) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor]]]:
     """The captioner's loss of a micro-batch as the training loop wants it."""
     return model.loss(batch.graphs, batch.r2l, batch.l2r, batch.caption_video)
 

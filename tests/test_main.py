@@ -4,6 +4,7 @@ import re
 import shutil
 import sys
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -128,6 +129,27 @@ def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(corpus, tmp_pat
     assert main.main(train_words(corpus, kept, *flags, "--resume")) == 0
     first, second = load_checkpoint(whole / "last").tensors, load_checkpoint(kept / "last").tensors
     assert all(torch.equal(value, second[name]) for name, value in first.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--limit", "8"], "the vocabulary had 17 words, has 16"),
+        (["--dropout", "0.3"], "captioner.dropout was 0.0, is 0.3"),
+        (["--features", "other"], "features.settings.backbone.hash was 'abc', is 'def'"),
+    ],
+)
+def test_another_training_is_not_resumed(corpus, trained, tmp_path, capsys, change, message):
+    shutil.copytree(trained / "last", tmp_path / "run/last")
+    data = tmp_path / corpus.name
+    shutil.copytree(corpus, data)
+    shutil.copytree(data / "features/tiny", data / "features/other")
+    with h5py.File(feature_path(data / "features/other", data.name, "GBased_graph"), "r+") as file:
+        file.attrs["settings"] = file.attrs["settings"].replace("abc", "def")
+    words = train_words(data, tmp_path / "run", "--epochs", "15", "--features", "tiny", "--resume", *change)
+    assert main.main(words) == 2
+    error = capsys.readouterr().err
+    assert "last is of another training: " in error and message in error
 
 
 KILLED = """

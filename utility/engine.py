@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,11 +23,12 @@ from utility.loader import micro_batch_sizes, split_batch, to_device
 from utility.precision import LossScale, choose_precision
 from utility.progress import Progress, StepLine
 from utility.random_state import untouched_random_states
+from utility.step_totals import Metric, Number, StepTotals, step_totals
 from utility.train_settings import TrainSettings
 from utility.training_run import Export, Interrupt, TrainingRun, TrainState
 
-# loss_fn(model, batch) -> (sum of losses, their weight, further numbers to log, averaged with that weight)
-LossFunction = Callable[[nn.Module, Any], tuple[Tensor, Tensor | float, Mapping[str, Tensor | float]]]
+# loss_fn(model, batch) -> (sum of losses, their weight, further numbers to log)
+LossFunction = Callable[[nn.Module, Any], tuple[Tensor, Number, Mapping[str, Metric]]]
 Evaluate = Callable[[nn.Module, int], Mapping[str, Any]]
 
 
@@ -70,6 +70,7 @@ def train(
     unit: str = "clips",
     group: int = 1,
     config: Mapping[str, Any] | None = None,
+    same: Sequence[str] = (),
     vocabulary: list[str] | None = None,
     tables: Mapping[str, Tensor] | None = None,
     extra_state: Mapping[str, Any] | None = None,
@@ -94,6 +95,7 @@ def train(
         unit: what the samples are, for the rate.
         group: samples of which none is without the others in a micro-batch, for advice on its size.
         config, vocabulary, tables: stored in the checkpoints.
+        same: parts of `config` in which a run must not differ from the one that it continues (`utility.same_run`).
         extra_state: further objects with `state_dict` and `load_state_dict` to save and restore.
         after_step: called with the model after every update, e.g. to clamp a temperature.
         after_epoch: called on every rank when an epoch was scored and saved; it is the best so far where
@@ -122,7 +124,7 @@ def train(
     extra_state = {**(extra_state or {}), **({"scale": scale} if scale else {})}
     run = TrainingRun(Path(settings.output_dir), model, optimizer, schedule, settings, dist, extra_state)
     run.config, run.vocabulary, run.tables, run.micro_batches = dict(config or {}), vocabulary, tables, len(loader)
-    run.state, run.later_wins, run.export = start or run.state, later_wins, export
+    run.state, run.later_wins, run.same, run.export = start or run.state, later_wins, same, export
     state = run.resume(resume_from) if settings.resume or resume_from else run.start()
     compute = _wrap(_LossModule(model, loss_fn, precision, dist.device), dist, find_unused_parameters)
     progress = Progress(run, names_of, unit, micro_batch_size, accumulation, curves, step_line)
@@ -161,17 +163,6 @@ def train(
     return run.summary()
 
 
-@dataclass
-class _Totals:
-    """Sums over the micro-batches and ranks of one step."""
-
-    loss: float
-    weight: float
-    metrics: dict[str, float]
-    interrupted: bool
-    own_losses: list[Tensor]
-
-
 class _LossModule(nn.Module):
     """Model and loss as one module, so that DDP sees every forward pass whichever methods the loss calls."""
 
@@ -180,7 +171,7 @@ class _LossModule(nn.Module):
         self.model, self.loss_fn, self.device = model, loss_fn, device
         self.half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(precision)
 
-    def forward(self, batch: Any) -> tuple[Tensor, Tensor | float, Mapping[str, Tensor | float]]:
+    def forward(self, batch: Any) -> tuple[Tensor, Number, Mapping[str, Metric]]:
         with torch.autocast(self.device.type, self.half or torch.bfloat16, enabled=self.half is not None):
             return self.loss_fn(self.model, batch)
 
@@ -217,7 +208,7 @@ def _accumulate_gradients(
     dist: Distributed,
     interrupt: Interrupt,
     factor: float,
-) -> _Totals:
+) -> StepTotals:
     """Adds the gradients of the loss SUM of every micro-batch; processes exchange them once, with the last."""
     losses, weights, metrics = [], [], []
     for number, batch in enumerate(micro_batches):
@@ -232,14 +223,9 @@ def _accumulate_gradients(
                 raise OutOfDeviceMemory(_memory_advice(settings, group, dist, error)) from error
             raise
         losses.append(loss.detach().double())
-        weights.append(torch.as_tensor(weight, dtype=torch.float64, device=dist.device).detach())
-        metrics.append({name: torch.as_tensor(value).detach().double() for name, value in numbers.items()})
-    names = sorted(metrics[0])
-    weighted = [sum(w * m[name].to(dist.device) for w, m in zip(weights, metrics, strict=True)) for name in names]
-    flag = torch.tensor(float(interrupt.requested), dtype=torch.float64, device=dist.device)
-    sums = dist.all_sum(torch.stack([sum(losses), sum(weights), flag, *weighted])).tolist()
-    averages = {name: value / sums[1] if sums[1] else math.nan for name, value in zip(names, sums[3:], strict=True)}
-    return _Totals(sums[0] / sums[1] if sums[1] else math.nan, sums[1], averages, sums[2] > 0, losses)
+        weights.append(weight)
+        metrics.append(numbers)
+    return step_totals(losses, weights, metrics, interrupt.requested, dist)
 
 
 def _normalise_gradients(optimizer: torch.optim.Optimizer, factor: float, clip_norm: float) -> float:
@@ -254,7 +240,7 @@ def _normalise_gradients(optimizer: torch.optim.Optimizer, factor: float, clip_n
 def _refuse_non_finite(
     value: float,
     what: str,
-    totals: _Totals,
+    totals: StepTotals,
     micro_batches: list[Any],
     names_of: Callable[[Any], Sequence[str]] | None,
     state: Any,

@@ -7,7 +7,7 @@ import logging
 import math
 import signal
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from utility.checkpoint import Checkpoint, is_checkpoint, load_checkpoint, load_
 from utility.distributed import Distributed
 from utility.file_lock import FolderLock, InUse
 from utility.random_state import random_states, restore_random_states, seed_all
+from utility.same_run import differences
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +39,8 @@ class TrainState:
     epochs_since_best: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
     sums: dict[str, float] = field(default_factory=dict)  # of loss and metrics times weight, in this epoch
-    weight: float = 0.0
+    weight: float = 0.0  # of the loss
+    weights: dict[str, float] = field(default_factory=dict)  # of the metrics
 
 
 class TrainingRun:
@@ -67,6 +69,7 @@ class TrainingRun:
         self.tables: Mapping[str, torch.Tensor] | None = None
         self.micro_batches = 0
         self.later_wins = False
+        self.same: Sequence[str] = ()
         self.export: Export | None = None
         self._restored_states: dict[str, Any] | None = None
         self._lock = FolderLock(folder)
@@ -98,7 +101,8 @@ class TrainingRun:
         """Continues from `last`, or starts when there is none; or continues the given checkpoint.
 
         Raises:
-            ValueError: a checkpoint of another model, or one from inside an epoch that this run would cut otherwise.
+            ValueError: a checkpoint of another model or with another description, or one from inside an epoch that this
+                run would cut otherwise.
             InUse: another run is writing to the folder.
         """
         self._claim()
@@ -130,6 +134,12 @@ class TrainingRun:
             raise ValueError(f"{self.last} holds no training state: it can be used, but not continued")
         self.state = TrainState(**training["state"])
         self._check_same_cut(training["cut"])
+        words = (checkpoint.vocabulary, self.vocabulary)
+        if changed := differences(checkpoint.config, self.config, self.same, words):
+            raise ValueError(
+                f"{self.last} is of another training: {'; '.join(changed)}. Continue it with the old values, or choose "
+                "another --output_dir for a new one"
+            )
         load_tensors(self.model, checkpoint.tensors, str(self.last))
         for name, part in self._parts.items():
             if name in training:  # a run in float32 has no scaler to hand on
@@ -161,9 +171,13 @@ class TrainingRun:
 
     def count_step(self, micro_batches: int, totals: Any) -> None:
         """Note that an optimiser step has used `micro_batches` of this rank."""
-        for name, value in {"loss": totals.loss, **totals.metrics}.items():
-            self.state.sums[name] = self.state.sums.get(name, 0.0) + value * totals.weight
-        self.state.weight += totals.weight
+        state = self.state
+        state.sums["loss"] = state.sums.get("loss", 0.0) + totals.loss * totals.weight
+        state.weight += totals.weight
+        for name, weight in totals.weights.items():
+            if weight:  # else there is no average to be weighted
+                state.sums[name] = state.sums.get(name, 0.0) + totals.metrics[name] * weight
+                state.weights[name] = state.weights.get(name, 0.0) + weight
         self.state.step += 1
         self.state.position += micro_batches
 
@@ -171,8 +185,9 @@ class TrainingRun:
         """Counts the epoch, decides whether it is the best, saves and reports."""
         state = self.state
         state.epoch, state.position = state.epoch + 1, 0
-        averages = {f"train/{name}": value / state.weight for name, value in state.sums.items() if state.weight}
-        state.sums, state.weight = {}, 0.0
+        weights = {"loss": state.weight, **state.weights}
+        averages = {f"train/{name}": value / weights[name] for name, value in state.sums.items() if weights.get(name)}
+        state.sums, state.weight, state.weights = {}, 0.0, {}
         score = metrics.get("score")
         if metrics and score is None:
             raise ValueError(f"an evaluation must give a 'score', higher is better; got {', '.join(metrics)}")

@@ -178,8 +178,8 @@ class Captioner(nn.Module):
 
     def loss(
         self, batch: GraphBatch, r2l: Tensor, l2r: Tensor, caption_video: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        """Loss sum, its weight, and the mean of each direction (see `caption_loss`)."""
+    ) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor]]]:
+        """Loss sum, its weight, and sum and count of each direction (see `caption_loss`)."""
         logprobs = self(batch, r2l, l2r, caption_video)
         c = self.config
         return caption_loss(*logprobs, r2l, l2r, c.label_smoothing, c.l2r_weight, "loss_mean" in c.compat)

@@ -41,15 +41,14 @@ def caption_loss(
     eps: float = 0.15,
     l2r_weight: float = 0.6,
     count_padding: bool = False,
-) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-    """Weighted loss of both directions: its sum, the weighted word count that it is over, and both means.
+) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor]]]:
+    """Weighted loss of both directions: its sum, the weighted word count that it is over, and (sum, count) of each.
 
     Shapes:
         logprobs [C, L-1, V] of captions [C, L]; targets are captions[:, 1:]
     """
     r2l_sum, r2l_count = label_smoothed(r2l_logprobs, r2l[:, 1:], eps, count_padding)
     l2r_sum, l2r_count = label_smoothed(l2r_logprobs, l2r[:, 1:], eps, count_padding)
-    means = {"r2l": r2l_sum.detach() / r2l_count, "l2r": l2r_sum.detach() / l2r_count}
     total = l2r_weight * l2r_sum + (1 - l2r_weight) * r2l_sum
     weight = l2r_weight * l2r_count + (1 - l2r_weight) * r2l_count
-    return total, weight, means
+    return total, weight, {"r2l": (r2l_sum.detach(), r2l_count), "l2r": (l2r_sum.detach(), l2r_count)}

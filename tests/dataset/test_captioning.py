@@ -1,5 +1,6 @@
 from collections import Counter
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -181,12 +182,34 @@ def test_unusable_features_name_file_and_video(corpus, store, tmp_path):
         writer.finish()
     with pytest.raises(ValueError, match=r"Video 'b': nodes is \(5, 2, 12\), in the other videos"):
         GraphFeatures(FeatureStore(path), ["a", "b"])
-    import h5py
-
     with h5py.File(path, "r+") as file:
         file["a"]["actions"][0, 0] = np.nan
     with pytest.raises(ValueError, match=r"Video 'a': actions in .* holds NaN"):
         GraphFeatures(FeatureStore(path), ["a"])
+
+
+@pytest.mark.parametrize("kind", ["rel", "objects"])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (np.ones((2, 6), np.float16), "Video .*1.*: {} in .* holds NaN or infinity; extract it again"),
+        (np.ones((2, 7), np.float16), r"Video .*1.*: {} is \(2, 7\), but rows of .* are 6 wide, as those of .*0"),
+        (np.ones(6, np.float16), r"Video .*1.*: {} is \(6,\)"),
+    ],
+)
+def test_unusable_rows_name_file_and_video(store, tmp_path, kind, wrong, message):
+    names = [video_name(0), video_name(1)]
+    with FeatureWriter(tmp_path / "rows.hdf5", {}) as writer:
+        writer.write(names[0], {kind: np.ones((3, 6), np.float16)})
+        writer.write(names[1], {kind: wrong})
+        writer.finish()
+    if "NaN" in message:
+        with h5py.File(tmp_path / "rows.hdf5", "r+") as file:
+            file[names[1]][kind][1, 2] = np.nan
+    rows = FeatureStore(tmp_path / "rows.hdf5")
+    with pytest.raises(ValueError, match=message.format(kind)) as error:
+        GraphFeatures(store, names, **{kind: rows})
+    assert str(rows.path) in str(error.value)
 
 
 def test_rows_are_thinned_evenly_or_padded():

@@ -51,6 +51,23 @@ def test_accumulated_steps_equal_whole_ones(tmp_path, micro):
         assert one["train/loss"] == pytest.approx(two["train/loss"], rel=1e-9)
 
 
+@pytest.mark.parametrize("micro", [8, 2])
+def test_a_number_with_a_weight_of_its_own_is_averaged_with_that(tmp_path, micro):
+    seen = []
+
+    def loss(model, batch):
+        total, weight, _ = toy_training.loss_sum(model, batch)
+        pair = ((batch["x"].sum(1) * batch["words"]).sum(), batch["words"].square().sum())
+        seen.append(pair)
+        return total, weight, {"own": pair}
+
+    _, result = toy_training.run(tmp_path, loss=loss, jitter=0, micro=micro)
+    passes = len(seen) // 3
+    for number, epoch in enumerate(result["history"]):
+        sums, counts = zip(*seen[number * passes : (number + 1) * passes], strict=True)
+        assert epoch["train/own"] == pytest.approx(float(sum(sums) / sum(counts)), rel=1e-12)
+
+
 def test_the_gradient_is_that_of_the_mean_over_all_words_of_a_step(tmp_path, monkeypatch):
     seen = {}
 

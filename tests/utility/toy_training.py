@@ -68,6 +68,8 @@ def run(
     watch=None,
     workers=0,
     group=1,
+    width=6,
+    words=("a",),
     **settings,
 ):
     """Trains for three epochs of six steps of 8 samples; returns the model and what `train` returned.
@@ -111,7 +113,8 @@ def run(
 
     result = train(
         model, counted, loader, optimizer, schedule, settings, dist, evaluate,
-        names_of=lambda batch: batch["names"], group=group, config={"width": 6}, vocabulary=["a"],
+        names_of=lambda batch: batch["names"], group=group, config={"width": width}, same=("width",),
+        vocabulary=list(words),
     )  # fmt: skip
     return model, result
 

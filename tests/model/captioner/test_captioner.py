@@ -192,13 +192,16 @@ def test_loss_does_not_depend_on_padding_or_on_how_a_batch_is_cut():
     generator = torch.Generator().manual_seed(0)
     logprobs = torch.randn(4, 7, 12, generator=generator).log_softmax(-1)
     captions = random_captions(0, 4)
-    total, weight, _ = caption_loss(logprobs, logprobs, captions, captions.flip(0))
+    total, weight, sides = caption_loss(logprobs, logprobs, captions, captions.flip(0))
     parts = [
         caption_loss(logprobs[rows], logprobs[rows], captions[rows], captions.flip(0)[rows])
         for rows in (slice(0, 1), slice(1, 4))
     ]
     torch.testing.assert_close(sum(part[0] for part in parts), total)
     torch.testing.assert_close(sum(part[1] for part in parts), weight)
+    for side in ("r2l", "l2r"):
+        for number in (0, 1):
+            torch.testing.assert_close(sum(part[2][side][number] for part in parts), sides[side][number])
     padded = torch.nn.functional.pad(captions, (0, 2))
     more = torch.cat([logprobs, logprobs[:, :2]], dim=1)
     torch.testing.assert_close(caption_loss(more, more, padded, padded.flip(0))[:2], (total, weight))
