@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -23,7 +24,9 @@ def dying(*job):
 
 def test_ctrl_c_keeps_what_is_drawn(tmp_path):
     command = [sys.executable, "-m", "dataset.mini_motion", "--num_clips", "2000", "--root", tmp_path, "--workers", "1"]
-    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    # Jobs in the background of a shell are started deaf to Ctrl-C, and tests may run in one.
+    hear = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True, preexec_fn=hear)
     while process.poll() is None and len(list((tmp_path / "videos").glob("video*.mp4"))) < 3:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)

@@ -56,7 +56,7 @@ class Fatal(toy_training.Words):
 def test_a_killed_worker_ends_the_epoch_with_advice():
     loader = BatchLoader(Fatal(), toy_training.collate, 8, 4, num_workers=1)
     loader.set_epoch(0)
-    with pytest.raises(WorkerDied, match=r"DataLoader worker .*killed.*--num_workers.*--resume continues"):
+    with pytest.raises(WorkerDied, match=r"DataLoader worker .*(killed|exited).*--num_workers.*--resume continues"):
         list(loader)
 
 
