@@ -51,7 +51,7 @@ class Sizes:
     clips: int = 3000
     backbone_epochs: int = 25
     action_epochs: int = 8
-    captioner_epochs: int = 7
+    captioner_epochs: int = 9
     blind_epochs: int = 1
 
 
