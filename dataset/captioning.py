@@ -78,11 +78,7 @@ class GraphFeatures:
         """What a model needs to know: node_dim, action_dim, slots, nodes_per_slot (and rel_dim, object_dim)."""
         slots, nodes, dim = self.shapes["nodes"]
         widths = {"node_dim": dim, "action_dim": self.shapes["actions"][-1], "slots": slots, "nodes_per_slot": nodes}
-        if self.stores["rel"] is not None:
-            widths["rel_dim"] = self._row_widths["rel"]
-        if self.stores["objects"] is not None:
-            widths["object_dim"] = self._row_widths["objects"]
-        return widths
+        return widths | {f"{kind.removesuffix('s')}_dim": width for kind, width in self._row_widths.items()}
 
     def batch(self, names: Sequence[str], device: torch.device | str = "cpu") -> dict[str, Tensor]:
         """The graphs of these videos as float32 and boolean tensors, a video asked for twice twice."""

@@ -105,9 +105,12 @@ PARTS = ("nodes", "actions", "temporal", "slot_mask", "node_mask")
 
 
 def graph_of(arrays: Mapping[str, np.ndarray], reference: tuple[str, ...] = (), num_edges: int | None = None) -> Data:
-    """`to_data` of one entry of a graph file, which may hold more than a graph needs."""
+    """`to_data` of one entry of a graph file, which may hold more than a graph needs.
+
+    Objects keep their boxes: `boxes` [S * P, 4], left, top, right, bottom as shares of the frame.
+    """
     data = to_data(*(arrays.get(name) for name in PARTS), reference=reference, num_edges=num_edges)
-    if "boxes" in arrays:  # of objects, [S, P, 4] -> [S * P, 4]
+    if "boxes" in arrays:
         data.boxes = torch.as_tensor(np.asarray(arrays["boxes"], np.float32)).flatten(0, 1)
     return data
 

@@ -49,3 +49,12 @@ def make_corpus(root, count=40, settings=SETTINGS, skip=()):
     (root / "metadata").mkdir(parents=True, exist_ok=True)
     (root / "metadata/captions.json").write_text(json.dumps({"videos": videos, "sentences": sentences}))
     return root
+
+
+SMALL = ["--batch_size", "18", "--captions_per_video", "3", "--tokenizer", "nltk", "--device", "cpu"]
+
+
+def train_words(corpus, output, *more):
+    """Words that train a small captioner on such a corpus."""
+    data = ["--data_root", str(corpus), "--output_dir", str(output)]
+    return ["--model_name", f"{corpus.name}_GBased+videomask", "--do_train", *data, *SMALL, *more]

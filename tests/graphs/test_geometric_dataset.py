@@ -107,3 +107,10 @@ def test_most_edges_equals_the_expanded_graphs():
     for reference in ((), ("positive_sum",), ("positive_sum", "pad_edges")):
         plain = tuple(name for name in reference if name != "pad_edges")
         assert most_edges(graphs, reference) == max(graph_of(arrays, plain).num_edges for arrays in graphs)
+
+
+def test_objects_keep_their_boxes():
+    boxes = np.random.default_rng(0).random((S, P, 4), np.float32)
+    data = graph_of(GRAPHS["d"] | {"boxes": boxes})
+    np.testing.assert_array_equal(data.boxes, boxes.reshape(S * P, 4))
+    assert "boxes" not in graph_of(GRAPHS["d"])
