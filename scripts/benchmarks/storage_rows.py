@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -133,8 +134,9 @@ def time_reading(
 
 def in_own_process(function: Callable, *arguments: object):
     """What the function returns when called in a fresh process with as many threads."""
-    with multiprocessing.get_context("spawn").Pool(1, torch.set_num_threads, (torch.get_num_threads(),)) as pool:
-        return pool.apply(function, arguments)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, context, torch.set_num_threads, (torch.get_num_threads(),)) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def loading(setting: Setting) -> Iterator[Row]:
