@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -26,6 +25,7 @@ from utility.images import resize_short
 from utility.video import VideoError, VideoReader
 from utility.video_mix import draw_box, mix, mixed_label
 from utility.video_views import spatial_crops, temporal_views, without_black_strips
+from utility.whole_files import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -143,10 +143,8 @@ class ActionPictures:
                 log.warning("%s cannot be read and is made anew: %s", file, error)
         pictures = decode(clip.path, self.views, cache.scaled or file is None)
         if file is not None and cache.write:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            temporary = file.with_name(f".{file.stem}.{os.getpid()}.npz")
-            np.savez(temporary, **{field.name: getattr(pictures, field.name).numpy() for field in fields(Pictures)})
-            os.replace(temporary, file)
+            with whole_file(file) as temporary, open(temporary, "wb") as target:
+                np.savez(target, **{field.name: getattr(pictures, field.name).numpy() for field in fields(Pictures)})
         return pictures
 
     def _key(self, clip: ActionClip) -> str:

@@ -23,6 +23,7 @@ from utility.distributed import Distributed, available_cores
 from utility.images import clip_frames
 from utility.sampling import clip4clip_frames, sample_frames, slice_positions
 from utility.video import VideoError, VideoReader
+from utility.whole_files import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +99,24 @@ def decode_frames(path: Path | str, settings: FrameSettings, segment: tuple[floa
         return clip_frames(reader.frames(index), settings.size)
 
 
+def _reserve(file: Path, size: int) -> None:
+    """An empty file whose bytes are set aside: writing mapped pages that a full disk has no room for would end the
+    process without a word.
+
+    Raises:
+        OSError: there is no room.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("wb") as handle:
+        try:
+            os.posix_fallocate(handle.fileno(), 0, size) if hasattr(os, "posix_fallocate") else handle.truncate(size)
+        except OSError as error:
+            file.unlink()
+            raise OSError(
+                error.errno, f"{error.strerror} while making room for {size / 1e9:.1f} GB of frames in {file}"
+            ) from error
+
+
 class ClipFrames:
     """`frames[id]` gives the pictures of a video, from memory, from a file, or by decoding.
 
@@ -168,9 +187,7 @@ class ClipFrames:
         known = dist.gather_objects(self._read_index(done) if dist.is_main else None)[0]
         if known is None:
             if dist.is_main:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with file.open("wb") as handle:
-                    handle.truncate(int(np.prod(shape, dtype=np.int64)))
+                _reserve(file, int(np.prod(shape, dtype=np.int64)))
             dist.barrier()
             array = np.memmap(file, np.uint8, "r+", shape=shape)
             self._decode_into(array, dist.shard(names))
@@ -180,9 +197,8 @@ class ClipFrames:
             for _, failed in parts:
                 known["failed"].update(failed)
             if dist.is_main:
-                temporary = done.with_suffix(".part")
-                temporary.write_text(json.dumps(known), encoding="utf-8")
-                os.replace(temporary, done)
+                with whole_file(done) as temporary:
+                    temporary.write_text(json.dumps(known), encoding="utf-8")
         self._counts, self.failed = np.array(known["counts"]), known["failed"]
         dist.barrier()
         self._array = np.memmap(file, np.uint8, "c", shape=shape)  # private pages: tensors want writable memory

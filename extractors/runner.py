@@ -151,7 +151,13 @@ def run(
 
 def _work_list(corpus: Corpus, stages: Sequence[Stage], dist: Distributed) -> list[tuple[str, list[Stage]]]:
     """(video, stages that lack it), the same on every rank; absent files are recorded here, once."""
-    known = [stage.manifest.latest() for stage in stages] if dist.is_main else []
+    known = []
+    if dist.is_main:
+        for stage in stages:
+            stage.manifest.record_stored(
+                (name for name in corpus.videos if name in stage.writer.done), stage.feature, stage.hash
+            )
+        known = [stage.manifest.latest() for stage in stages]
     todo = []
     for video_id, path in corpus.videos.items():
         lacking = [stage for stage in stages if video_id not in stage.writer.done]

@@ -13,15 +13,15 @@ The folder appears under its name only when it is complete.
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
+
+from utility.whole_files import whole_folder
 
 IDS, SPLITS, SETTINGS = "ids.json", "splits.json", "settings.json"
 
@@ -76,51 +76,47 @@ def write_graph_folder(
 
     Raises:
         ValueError: no videos, or arrays of different shapes; the message names the video.
+        OSError: it could not be written; a folder of that name is still what it was.
     """
     if not ids:
         raise ValueError(f"no graphs for {root}: none of the videos has one")
-    root = Path(root)
-    root.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{root.name}.writing.", dir=root.parent))
+    known = set(ids)
+    texts = {
+        IDS: list(ids),
+        SPLITS: {split: [name for name in names if name in known] for split, names in splits.items()},
+        SETTINGS: dict(settings),
+    }
     try:
-        _write_arrays(temporary, graphs, ids)
-        known = set(ids)
-        for name, content in (
-            (IDS, list(ids)),
-            (SPLITS, {split: [name for name in names if name in known] for split, names in splits.items()}),
-            (SETTINGS, dict(settings)),
-        ):
-            (temporary / name).write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
-        temporary.chmod(0o755)
-        if root.exists():
-            old = Path(tempfile.mkdtemp(prefix=f".{root.name}.old.", dir=root.parent))
-            os.replace(root, old / root.name)
-            os.replace(temporary, root)
-            shutil.rmtree(old)
-        else:
-            os.replace(temporary, root)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        with whole_folder(root) as temporary:
+            _write_arrays(temporary, graphs, ids)
+            for name, content in texts.items():
+                (temporary / name).write_text(json.dumps(content, indent=1, sort_keys=True), encoding="utf-8")
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(
+            error.errno, f"{error.strerror} while writing {root}: free space and run the same command again"
+        ) from error
 
 
 def _write_arrays(folder: Path, graphs: Mapping[str, Mapping[str, np.ndarray]], ids: Sequence[str]) -> None:
-    files: dict[str, np.memmap] = {}
-    for row, video in enumerate(ids):
-        arrays = graphs[video]
-        if not row:
-            for name, array in arrays.items():
-                files[name] = open_memmap(folder / f"{name}.npy", "w+", array.dtype, (len(ids), *array.shape))
+    """Row by row into plain files: writing mapped pages that a full disk has no room for would end the process."""
+    first = {name: np.asarray(array) for name, array in graphs[ids[0]].items()}
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(open(folder / f"{name}.npy", "wb")) for name in first}
         for name, file in files.items():
-            if name not in arrays or arrays[name].shape != file.shape[1:]:
-                found = list(arrays[name].shape) if name in arrays else "absent"
-                raise ValueError(
-                    f"video {video!r}: {name} is {found}, in {ids[0]!r} it is {list(file.shape[1:])}; extract all "
-                    "videos with the same settings"
-                )
-            file[row] = arrays[name]
-    for file in files.values():
-        file.flush()
+            header = {"descr": dtype_to_descr(first[name].dtype), "fortran_order": False}
+            write_array_header_1_0(file, header | {"shape": (len(ids), *first[name].shape)})
+        for video in ids:
+            arrays = graphs[video]
+            for name, file in files.items():
+                if name not in arrays or arrays[name].shape != first[name].shape:
+                    found = list(arrays[name].shape) if name in arrays else "absent"
+                    raise ValueError(
+                        f"video {video!r}: {name} is {found}, in {ids[0]!r} it is {list(first[name].shape)}; extract "
+                        "all videos with the same settings"
+                    )
+                file.write(np.asarray(arrays[name], first[name].dtype).tobytes())
 
 
 def read_json(path: Path) -> Any:

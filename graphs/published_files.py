@@ -18,6 +18,7 @@ import numpy as np
 
 from graphs.published_pickle import PublishedFileError, SparseCOO, read_graph_pickle
 from model.geometric import Data
+from utility.whole_files import whole_file
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -191,8 +192,13 @@ def write_masks(path: Path | str, videos: Iterable[tuple[str, Arrays]]) -> None:
 
 
 def write_hdf5(path: Path | str, fill: Callable[[h5py.File], None]) -> None:
-    """Writes an HDF5 file that appears under its name only when `fill` has returned."""
-    temporary = Path(f"{path}.writing")
-    with h5py.File(temporary, "w") as file:
-        fill(file)
-    temporary.replace(path)
+    """Writes an HDF5 file that appears under its name only when `fill` has returned.
+
+    Raises:
+        OSError: it could not be written.
+    """
+    try:
+        with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
+            fill(file)
+    except RuntimeError as error:  # HDF5's own word for a disk that takes no more
+        raise OSError(f"{error} while writing {path}; free space and run the same command again") from error

@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from utility.whole_files import whole_file
+
 NUMBERS = re.compile(r"[<>=|]?([biufc]\d{1,2}|\?)")
 
 
@@ -256,9 +258,8 @@ class _Writer(pickle._Pickler):
 
 def write_graph_pickle(path: Path | str, graphs: Iterable[tuple[str, Any]]) -> int:
     """Writes {video: graph} one video at a time; returns their number. Protocol 3, which every Python 3 reads."""
-    temporary = Path(f"{path}.writing")
     count = 0
-    with open(temporary, "wb") as file:
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
         writer = _Writer(file, protocol=3)
         file.write(pickle.PROTO + b"\x03" + pickle.EMPTY_DICT)
         for name, graph in graphs:
@@ -269,5 +270,4 @@ def write_graph_pickle(path: Path | str, graphs: Iterable[tuple[str, Any]]) -> i
             writer.clear_memo()
             count += 1
         file.write(pickle.STOP)
-    temporary.replace(path)
     return count

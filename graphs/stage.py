@@ -93,6 +93,8 @@ def run_stage(stage: Stage, args: StageArguments, dist: Distributed) -> int:
     with FeatureWriter(target, settings, dist) as writer:
         todo = [name for name in ids if name not in writer.done]
         done_before = len(ids) - len(todo)
+        if dist.is_main:
+            manifest.record_stored((name for name in ids if name in writer.done), stage.name)
         counts = {"done": 0, "missing": 0}
         for name in tqdm(dist.shard(todo), desc=stage.name, unit="video", disable=None if dist.is_main else True):
             cause = next((causes.of(source, name) for source in sources if name not in sources[source]), None)

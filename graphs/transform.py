@@ -25,9 +25,9 @@ from graphs.published_files import (
 )
 from graphs.published_pickle import PublishedFileError, write_graph_pickle
 from graphs.stage import tag_of
-from utility.distributed import start
+from utility.distributed import Distributed
 from utility.feature_store import FeatureStore, FeatureWriter, SettingsMismatch, feature_path, find_feature
-from utility.logs import setup_logging
+from utility.program import run_stage
 
 if TYPE_CHECKING:
     from graphs.transform_graph_to_geometric import TransformArguments
@@ -45,23 +45,14 @@ def run_transform(args: TransformArguments) -> int:
         Exit status: 0; 1 if there was nothing to do (or a video has no graph, with `--strict`); 2 for the user to
         change; 130 after Ctrl-C.
     """
-    dist = None
-    try:
-        dist = start(args.device)
-        setup_logging(dist)
+
+    def work(dist: Distributed) -> int:
         # Copying is one process's work; the others wait, so that what follows finds the files.
         status = transform(args) if dist.is_main else 0
         dist.barrier()
         return status
-    except (OSError, ValueError) as error:
-        log.error("%s", error)
-        return 2
-    except KeyboardInterrupt:
-        log.error("stopped; the same command does it again")
-        return 130
-    finally:
-        if dist is not None:
-            dist.stop()
+
+    return run_stage(work, args.device)
 
 
 def transform(args: TransformArguments) -> int:

@@ -46,6 +46,13 @@ def whole(corpus, tmp_path_factory):
     return load_checkpoint(folder / "last").tensors
 
 
+def whole_run(corpus, tmp_path):
+    """Folder of a short undisturbed run."""
+    folder = tmp_path / "undisturbed"
+    assert main.main(words(corpus, folder, "--save_steps", "1", "--dropout", "0.1", "--epochs", "1")) == 0
+    return folder
+
+
 def same_parameters(whole, folder):
     now = load_checkpoint(folder / "last").tensors
     assert now.keys() == whole.keys() and all(torch.equal(value, now[name]) for name, value in whole.items())
@@ -60,6 +67,48 @@ def test_a_full_disk_while_a_checkpoint_is_written_keeps_the_one_before(corpus, 
     assert not (tmp_path / "last").exists() and not list(tmp_path.glob(".*"))
     assert main.main([*disturbed, "--resume"]) == 0
     same_parameters(whole, tmp_path)
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_ctrl_c_saves_after_the_step_and_the_run_continues_to_the_same_parameters(
+    corpus, whole, tmp_path, capsys, step
+):
+    disturbed = words(corpus, tmp_path, "--dropout", "0.1")
+    with hardships.ctrl_c_in("utility.engine._normalise_gradients", step):
+        assert main.main(disturbed) == 130
+    assert f"stopped at step {step}; {tmp_path / 'last'} continues with --resume" in capsys.readouterr().err
+    assert load_checkpoint(tmp_path / "last").training["state"]["step"] == step
+    assert main.main([*disturbed, "--resume"]) == 0
+    same_parameters(whole, tmp_path)
+
+
+@pytest.mark.parametrize("moment", ["scores of an epoch", "scores of the test split", "scoring by itself"])
+def test_ctrl_c_while_captions_are_made(corpus, whole, tmp_path, capsys, moment):
+    calls = {"scores of an epoch": 1, "scores of the test split": 3, "scoring by itself": 1}
+    disturbed = words(corpus, tmp_path, "--save_steps", "1", "--dropout", "0.1")
+    if moment == "scoring by itself":
+        assert main.main(disturbed) == 0
+        disturbed = ["--do_eval", "--checkpoint", str(tmp_path / "best"), "--data_root", str(corpus), *FLAGS[:4]]
+    with hardships.ctrl_c_in("utility.caption_evaluation.caption_videos", calls[moment]):
+        assert main.main(disturbed) == 130
+    assert "Traceback" not in capsys.readouterr().err
+    assert main.main(disturbed if moment == "scoring by itself" else [*disturbed, "--resume"]) == 0
+    same_parameters(whole, tmp_path)
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_stops_all_processes_of_torchrun(corpus, tmp_path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    flags = ["--micro_batch_size", "3", "--epochs", "8", "--save_steps", "1", "--dropout", "0.1"]
+    runs = {name: [ROOT / "main.py", *words(corpus, tmp_path / name, *flags)] for name in ("whole", "cut")}
+    assert hardships.run([*launcher, *runs["whole"]]).returncode == 0
+    last = tmp_path / "cut" / "last"
+    result = hardships.press_ctrl_c([*launcher, *runs["cut"]], last.exists)
+    assert result.returncode and "continues with --resume" in result.stderr, result.stderr
+    assert not list((tmp_path / "cut").glob(".*"))
+    again = hardships.run([*launcher, *runs["cut"], "--resume"])
+    assert again.returncode == 0, again.stderr
+    same_parameters(load_checkpoint(tmp_path / "whole" / "last").tensors, tmp_path / "cut")
 
 
 def test_what_a_kill_left_half_written_is_cleared_away(corpus, whole, tmp_path):
@@ -78,6 +127,76 @@ def test_a_folder_that_cannot_be_written_to_is_a_message(corpus, tmp_path):
         result = hardships.run([*PROGRAM, *words(corpus, folder / "run")])
     assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
     assert "Permission denied" in result.stderr and str(folder) in result.stderr
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_really_full(corpus, whole, tmp_path):
+    disk, flags = tmp_path / "disk", ("--save_steps", "1", "--dropout", "0.1")
+    # One checkpoint has room there, a second one beside it has not.
+    kilobytes = sum(file.stat().st_size for file in (whole_run(corpus, tmp_path) / "last").iterdir()) // 1024 * 3 // 2
+    command = [*PROGRAM, *words(corpus, disk / "run", *flags)]
+    result = hardships.run(hardships.on_a_small_disk(disk, kilobytes, command))
+    assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
+    assert "while writing the checkpoint" in result.stderr and "--resume" in result.stderr
+    assert load_checkpoint(tmp_path / "kept" / "run" / "last").training["state"]["step"] == 1
+    assert main.main([*words(corpus, tmp_path / "kept" / "run", *flags), "--resume"]) == 0
+    same_parameters(whole, tmp_path / "kept" / "run")
+
+
+BARE = """
+import socket, sys
+
+def refuse(*more, **options):
+    raise OSError("this machine has no network")
+
+socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+for name in ("torch_scatter", "torch_sparse", "torch_cluster", "pyg_lib", "torch_spline_conv"):
+    sys.modules[name] = None
+
+import torch
+import main
+from pretrained import zoo
+
+assert not torch.cuda.is_available()
+status = main.main(sys.argv[1:])
+try:
+    zoo.get(zoo.RECORDS[0])
+except ConnectionError as error:
+    print(error, file=sys.stderr)
+sys.exit(status)
+"""
+
+
+def test_without_gpu_network_java_and_extensions_it_trains_and_scores(corpus, tmp_path, monkeypatch):
+    script = tmp_path / "bare.py"
+    script.write_text(BARE)
+    monkeypatch.setitem(hardships.ENVIRONMENT, "CUDA_VISIBLE_DEVICES", "")
+    flags = words(corpus, tmp_path / "run", "--epochs", "1")
+    flags[flags.index("--device") + 1] = "auto"
+    flags[flags.index("--tokenizer") + 1] = "auto"
+    result = hardships.run([sys.executable, script, *flags])
+    assert result.returncode == 0, result.stderr
+    scores = json.loads((tmp_path / "run" / "test_scores.json").read_text())
+    assert scores["METEOR"] is None and np.isfinite(scores["CIDEr"])
+    assert "Java" in result.stderr and "this machine has no network" in result.stderr
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "training.pt"])
+def test_a_truncated_checkpoint_is_named(corpus, whole, tmp_path, capsys, file):
+    run = tmp_path / "run"
+    shutil.copytree(whole_run(corpus, tmp_path), run)
+    for name in ("best", "last"):
+        path = run / name / file
+        if path.exists():
+            os.truncate(path, path.stat().st_size // 2)
+    capsys.readouterr()
+    if file == "training.pt":
+        again = [*words(corpus, run, "--save_steps", "1", "--dropout", "0.1"), "--resume"]
+    else:
+        again = ["--do_eval", "--checkpoint", str(run / "best"), "--data_root", str(corpus), *FLAGS[:4]]
+    assert main.main(again) == 2
+    message = capsys.readouterr().err
+    assert "is damaged" in message and str(run) in message
 
 
 def test_two_trainings_into_one_folder_are_refused(corpus, whole, tmp_path, capsys):
@@ -175,6 +294,28 @@ def test_features_that_are_all_zero_train_to_finite_numbers(corpus, tmp_path):
     stored = load_checkpoint(tmp_path / "run" / "last")
     assert all(np.isfinite(epoch["train/loss"]) for epoch in stored.metrics["history"])
     assert all(value.isfinite().all() for value in stored.tensors.values())
+
+
+@pytest.mark.parametrize("kept", [1, 2])
+def test_graphs_without_edges_and_videos_without_nodes_train_to_finite_numbers(corpus, tmp_path, kept):
+    """Two of three videos are empty; the third has one node, or two that no edge joins."""
+
+    def lonely(number, arrays):
+        arrays = {name: np.array(array) for name, array in arrays.items()}
+        for name in ("slot_mask", "node_mask"):
+            arrays[name][:] = False
+        if number % 3 == 0:
+            for slot, node in [(0, 0), (2, 1)][:kept]:
+                arrays["slot_mask"][slot] = arrays["node_mask"][slot, node] = True
+        return arrays
+
+    root = edited_features(corpus, tmp_path / "lonely", lonely)
+    assert main.main(words(root, tmp_path / "run", "--epochs", "1")) == 0
+    stored = load_checkpoint(tmp_path / "run" / "last")
+    assert np.isfinite(stored.metrics["history"][0]["train/loss"])
+    assert all(value.isfinite().all() for value in stored.tensors.values())
+    said = json.loads((tmp_path / "run" / "test_predictions.json").read_text())
+    assert said and all(said.values())
 
 
 def test_features_of_another_width_in_one_video_are_refused_by_name(corpus, tmp_path, capsys):

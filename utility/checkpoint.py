@@ -13,13 +13,9 @@
 from __future__ import annotations
 
 import errno
-import glob
 import hashlib
 import json
-import os
 import pickle
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +25,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from utility.whole_files import recover, whole_file, whole_folder
 
 MODEL, CONFIG, VOCABULARY, TABLES, TRAINING, METRICS = (
     "model.safetensors", "config.json", "vocabulary.json", "tables.safetensors", "training.pt", "metrics.json",
@@ -66,38 +64,27 @@ def save_checkpoint(
         OSError: it could not be written, for instance to a full disk; an older one of that name is still whole.
     """
     folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    recover(folder)
-    for left_by_a_kill in folder.parent.glob(f".{glob.escape(folder.name)}.writing.*"):
-        shutil.rmtree(left_by_a_kill, ignore_errors=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.writing.", dir=folder.parent))
     try:
-        save_file(_storable(tensors), temporary / MODEL)
-        _write_json(temporary / CONFIG, dict(config))
-        if vocabulary is not None:
-            _write_json(temporary / VOCABULARY, list(vocabulary))
-        if tables:
-            save_file(_storable(tables), temporary / TABLES)
-        if metrics is not None:
-            _write_json(temporary / METRICS, dict(metrics))
-        if training is not None:
-            _check_plain(training, "training")
-            torch.save(dict(training), temporary / TRAINING)
-        temporary.chmod(0o755)
-        for file in temporary.iterdir():
-            _sync(file)
-        _sync(temporary)
-        _replace(temporary, folder)
+        with whole_folder(folder) as temporary:
+            save_file(_storable(tensors), temporary / MODEL)
+            _write_json(temporary / CONFIG, dict(config))
+            if vocabulary is not None:
+                _write_json(temporary / VOCABULARY, list(vocabulary))
+            if tables:
+                save_file(_storable(tables), temporary / TABLES)
+            if metrics is not None:
+                _write_json(temporary / METRICS, dict(metrics))
+            if training is not None:
+                _check_plain(training, "training")
+                torch.save(dict(training), temporary / TRAINING)
+    except PermissionError:  # names its file; space is not what is wanting
+        raise
     except (OSError, SafetensorError, RuntimeError) as error:  # torch and safetensors have errors of their own
-        shutil.rmtree(temporary, ignore_errors=True)
         raise OSError(
             getattr(error, "errno", None) or errno.EIO,
             f"{error} while writing the checkpoint {folder}; the one before it stays: free space and go on with "
             "--resume",
         ) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def load_checkpoint(folder: Path | str, training: bool = True) -> Checkpoint:
@@ -138,17 +125,6 @@ def chosen_checkpoint(folder: Path | str) -> Path:
     """The checkpoint that a folder means: itself, or the best of the run that it holds."""
     folder = Path(folder)
     return folder / "best" if not is_checkpoint(folder) and is_checkpoint(folder / "best") else folder
-
-
-def recover(folder: Path | str) -> None:
-    """Undoes a replacement that a kill cut between its two renames."""
-    folder = Path(folder)
-    previous = _previous(folder)
-    if previous.is_dir():
-        if folder.exists():
-            shutil.rmtree(previous)
-        else:
-            os.rename(previous, folder)
 
 
 def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str, partial: bool = False) -> list[str]:
@@ -246,14 +222,15 @@ def write_plain(path: Path | str, content: Mapping[str, Any]) -> None:
 
     Raises:
         TypeError: something else is in it.
+        OSError: it could not be written; an older one of that name is still whole.
     """
     path = Path(path)
     _check_plain(content, path.name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing.{os.getpid()}")
-    torch.save(dict(content), temporary)
-    _sync(temporary)
-    os.replace(temporary, path)
+    try:
+        with whole_file(path) as temporary:
+            torch.save(dict(content), temporary)
+    except RuntimeError as error:  # torch's own word for a disk that takes no more
+        raise OSError(errno.EIO, f"{error} while writing {path}; free space and run the same command again") from error
 
 
 def file_hash(path: Path | str) -> str:
@@ -314,24 +291,3 @@ def _json_default(value: Any) -> Any:
 
 def _read_json(file: Path) -> Any:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
-
-
-def _previous(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.previous")
-
-
-def _replace(temporary: Path, folder: Path) -> None:
-    previous = _previous(folder)
-    if folder.exists():
-        os.rename(folder, previous)
-    os.rename(temporary, folder)
-    _sync(folder.parent)
-    shutil.rmtree(previous, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

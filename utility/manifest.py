@@ -85,6 +85,13 @@ class Manifest:
                     newest[entry["video"]] = entry
         return newest
 
+    def record_stored(self, videos: Iterable[str], stage: str, settings_hash: str | None = None) -> None:
+        """A line for every stored video that has none: a kill came between the two. Call it on one rank only."""
+        known = self.latest()
+        for video in videos:
+            if known.get(video, {}).get("status") != "done":
+                self.record(video, stage, "done", settings_hash=settings_hash)
+
     def merge(self) -> None:
         """Rank 0 appends the files of all ranks to the common one; call it on every rank after the last record."""
         if self._dist is not None:

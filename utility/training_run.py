@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from utility.checkpoint import Checkpoint, is_checkpoint, load_checkpoint, load_tensors, recover, save_checkpoint
+from utility.checkpoint import Checkpoint, is_checkpoint, load_checkpoint, load_tensors, save_checkpoint
 from utility.distributed import Distributed
 from utility.file_lock import FolderLock, InUse
 from utility.random_state import random_states, restore_random_states, seed_all
 from utility.same_run import differences
+from utility.whole_files import recover
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from graphs.knowledge.knowledge_graph import KnowledgeGraph, build
 from graphs.knowledge.openke import read_openke, write_openke
 from graphs.knowledge.triple_files import caption_settings, read_settings, read_triples, same_settings
 from utility.checkpoint import is_checkpoint
-from utility.program import run_program
+from utility.program import run_stage
 from utility.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ log = logging.getLogger(__name__)
 def run_graph(args: GraphArguments) -> int:
     """
     Returns:
-        Exit status, as `utility.program.run_program`.
+        Exit status, as `utility.program.run_stage`.
     """
-    return run_program(lambda dist: _run(args) if dist.is_main else 0, "cpu")
+    return run_stage(lambda dist: _run(args) if dist.is_main else 0, "cpu")
 
 
 def _run(args: GraphArguments) -> int:

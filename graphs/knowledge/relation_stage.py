@@ -28,7 +28,7 @@ from utility.distributed import Distributed
 from utility.feature_store import FeatureStore, FeatureWriter, feature_path, find_feature
 from utility.manifest import Manifest, manifest_path
 from utility.places import located
-from utility.program import run_program
+from utility.program import run_stage
 
 if TYPE_CHECKING:
     from graphs.knowledge.relations import RelationArguments
@@ -49,9 +49,9 @@ class GraphSource:
 def run_relations(args: RelationArguments) -> int:
     """
     Returns:
-        Exit status: 0; 1 if nothing could be done (or a video is missing, with `--strict`); else as `run_program`.
+        Exit status: 0; 1 if nothing could be done (or a video is missing, with `--strict`); else as `run_stage`.
     """
-    return run_program(lambda dist: _run(args, dist), args.device)
+    return run_stage(lambda dist: _run(args, dist), args.device)
 
 
 def _run(args: RelationArguments, dist: Distributed) -> int:
@@ -158,6 +158,8 @@ def write_rows(
     with FeatureWriter(target, settings, dist) as writer:
         todo = [name for name in ids if name not in writer.done]
         done_before, missing, made = len(ids) - len(todo), 0, 0
+        if dist.is_main:
+            manifest.record_stored((name for name in ids if name in writer.done), "relations")
         for name in tqdm(dist.shard(todo), desc="rel", unit="video", disable=None):
             if name not in theta2:
                 manifest.record(name, "relations", "missing", causes.of("theta2", name))

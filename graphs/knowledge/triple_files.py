@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from tqdm import tqdm
 from graphs.knowledge.extraction import Extractor, Triple
 from utility.feature_layout import flatten, settings_hash, to_json
 from utility.record_log import DamagedLog, RecordLog, read_header, read_records
+from utility.whole_files import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -114,13 +114,9 @@ def _check_part(part: Path, settings: Mapping[str, Any]) -> None:
 def _finish(path: Path, part: Path, order: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     """Writes the file in the order of the corpus, whatever order the runs had."""
     entries = {key.decode("utf-8", "surrogatepass"): body for key, body, _ in read_records(part) if key}
-    temporary = path.with_name(path.name + ".writing")
-    with open(temporary, "wb") as file:
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
         file.write(to_json({"settings": settings, "settings_hash": settings_hash(dict(settings))}).encode() + b"\n")
         file.writelines(entries[name] + b"\n" for name in order)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
     part.unlink()
 
 

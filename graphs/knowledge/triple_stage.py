@@ -11,7 +11,7 @@ from dataset.corpus import Corpus
 from dataset.knowledge_arguments import TRIPLES, KnowledgeArguments, knowledge_dir
 from graphs.knowledge.extraction import evaluate, load_extractor, read_labelled
 from graphs.knowledge.triple_files import caption_settings, extract_corpus, read_triples
-from utility.program import run_program
+from utility.program import run_stage
 
 if TYPE_CHECKING:
     from graphs.knowledge.triples import TripleArguments
@@ -22,9 +22,9 @@ log = logging.getLogger(__name__)
 def run_triples(args: TripleArguments) -> int:
     """
     Returns:
-        Exit status, as `utility.program.run_program`.
+        Exit status, as `utility.program.run_stage`.
     """
-    return run_program(lambda dist: _run(args) if dist.is_main else 0, "cpu")
+    return run_stage(lambda dist: _run(args) if dist.is_main else 0, "cpu")
 
 
 def _run(args: TripleArguments) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from pretrained import recogniser_weights
 from pretrained.backbones import Backbone, load_backbone
 from utility.checkpoint import load_checkpoint
 from utility.places import ROOT, located
+from utility.whole_files import whole_file
 
 CHECKPOINT, CONFIG, LOG, VALIDATION = "checkpoint.pth", "config.json", "training_log.json", "validation_results.json"
 
@@ -117,7 +117,5 @@ class RunFolder:
         return load_checkpoint(folder, training=False).tensors
 
     def _json(self, name: str, content: Mapping[str, Any]) -> None:
-        self.path.mkdir(parents=True, exist_ok=True)
-        temporary = self.path / f".{name}.{os.getpid()}"
-        temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(temporary, self.path / name)
+        with whole_file(self.path / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -91,6 +91,21 @@ def test_processes_fill_one_file_together(root, tmp_path):
     assert printed[0].startswith("['broken'] ")
 
 
+def test_a_disk_without_room_for_the_frames_is_named_before_any_is_decoded(paths, tmp_path, monkeypatch):
+    def full(handle, start, size):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.posix_fallocate", full)
+        patch.setattr("dataset.clip_frames.decode_frames", None)
+        with pytest.raises(OSError, match=r"No space left on device while making room for .* GB of frames in .*\.u8"):
+            ClipFrames(paths, SETTINGS, folder=tmp_path)
+    assert not list(tmp_path.iterdir())
+    ClipFrames(paths, SETTINGS, folder=tmp_path)
+    (file,) = tmp_path.glob("*.u8")
+    assert file.stat().st_blocks * 512 >= file.stat().st_size, "mapped pages must not meet a full disk"
+
+
 def test_without_a_cache_frames_come_from_the_file(paths, captions, frames, tokenizer, caplog):
     live = ClipFrames(paths, SETTINGS, cache=False)
     assert torch.equal(live["clip0"], frames["clip0"])

@@ -5,7 +5,6 @@ import logging
 import os
 import shutil
 import sys
-from pathlib import Path
 
 import hardships
 import pytest
@@ -13,13 +12,26 @@ import tiny
 from launch import ROOT, torchrun
 from tiny import FEATURES, LENGTHS, same_features, store
 
-from extractors import extract, runner
+from extractors import (
+    clip4clip_theta_2_feature_extractor,
+    extract,
+    grid_node_theta_1_feature_extractor,
+    i3d_feature_extractor,
+    object_node_theta_1_feature_extractor,
+    runner,
+)
 from graphs import temporal_similarity_graph
 from utility import manifest
 from utility.feature_store import FeatureStore
 from utility.manifest import Manifest
 
 PROGRAM = [sys.executable, ROOT / "extractors" / "extract.py"]
+SINGLE_PROGRAMS = (
+    grid_node_theta_1_feature_extractor,
+    clip4clip_theta_2_feature_extractor,
+    i3d_feature_extractor,
+    object_node_theta_1_feature_extractor,
+)
 
 
 def statuses(folder, feature="GBased"):
@@ -92,6 +104,47 @@ def test_ctrl_c_keeps_what_is_stored_and_says_how_to_go_on(flags, whole, tmp_pat
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.parametrize("program", SINGLE_PROGRAMS, ids=lambda program: program.__name__.partition(".")[2])
+def test_ctrl_c_in_the_program_of_a_single_stage(program, corpus, weights, tmp_path, capsys):
+    words = ["--data_root", str(corpus), "--features", str(tmp_path / "f"), "--slots", "3", "--device", "cpu"]
+    words += ["--decode_workers", "0", "--batch_size", "1"]
+    words += weights[2:] if program is i3d_feature_extractor else weights[:2]
+    if program is object_node_theta_1_feature_extractor:
+        words += ["--detector", "motion", "--detector_size", "64", "--batch_size", "8"]
+    with hardships.ctrl_c_in("utility.feature_store.FeatureWriter.write", 2):
+        assert program.main(words) == 130
+    assert "stopped; what is stored stays, the same command continues" in capsys.readouterr().err
+    assert len(list((tmp_path / "f").glob("*.part"))) == 1 and not list((tmp_path / "f").glob("*.hdf5"))
+    assert program.main(words) == 0
+    assert "1 before" in capsys.readouterr().err
+    for lines in (tmp_path / "f").glob("*.manifest.jsonl"):
+        assert {entry["status"] for entry in Manifest(lines).latest().values()} == {"done"}
+
+
+def test_a_video_that_was_stored_when_a_kill_came_gets_its_line_in_the_manifest(flags, whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "f")
+    command = [*flags, "--features", str(tmp_path / "f")]
+    for path in (tmp_path / "f").glob("*.manifest.jsonl"):
+        path.write_text("".join(line for line in path.open() if '"long"' not in line))
+    assert "long" not in statuses(tmp_path / "f")
+    assert extract.main(command) == 0
+    for feature in ("GBased", "actions", "GBased_graph"):
+        assert statuses(tmp_path / "f", feature) == dict.fromkeys(LENGTHS, "done")
+    before = (tmp_path / "f" / "Tiny_GBased.manifest.jsonl").read_bytes()
+    assert extract.main(command) == 0
+    assert (tmp_path / "f" / "Tiny_GBased.manifest.jsonl").read_bytes() == before
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_reaches_all_threads(flags, whole, tmp_path):
+    command = [*PROGRAM, *flags, "--features", tmp_path, "--batch_size", "1", "--decode_workers", "2"]
+    result = hardships.press_ctrl_c(command, lambda: len(list(tmp_path.glob("*.part"))) == len(FEATURES))
+    assert result.returncode == 130 and "Traceback" not in result.stderr, result.stderr
+    assert "stopped; what is stored stays, the same command continues" in result.stderr
+    assert extract.main([*map(str, command[2:])]) == 0
+    same_features(tmp_path, whole)
+
+
 def test_a_full_disk_during_the_features_is_a_message_and_the_rerun_completes(flags, whole, tmp_path):
     command = [*PROGRAM, *flags, "--features", tmp_path, "--decode_workers", "0", "--batch_size", "9", "--graphs", "0"]
     result = hardships.run(command, file_bytes=6000)
@@ -155,7 +208,14 @@ def test_ten_kills_at_random_moments_lose_nothing(flags, whole, tmp_path):
 
 DYING = """
 import os, sys
-from extractors import extract, runner
+from extractors import (
+    clip4clip_theta_2_feature_extractor,
+    extract,
+    grid_node_theta_1_feature_extractor,
+    i3d_feature_extractor,
+    object_node_theta_1_feature_extractor,
+    runner,
+)
 
 original = runner.prepare
 
@@ -181,28 +241,14 @@ def test_a_rank_that_dies_ends_the_run_and_any_number_of_processes_completes_it(
     same_features(tmp_path / "f", whole)
 
 
-def on_a_small_disk(folder: Path, megabytes: int, command) -> list:
-    """The command in a mount namespace of its own, in which `folder` is a disk of that size; its files are kept."""
-    kept = folder.with_name("kept")
-    script = (
-        f'mount -t tmpfs -o size={megabytes}m none {folder} && shift && "$@"; status=$?; '
-        f"cp -r {folder}/. {kept}; exit $status"
-    )
-    return ["unshare", "-rm", "sh", "-c", script, "sh", "--", *command]
-
-
 @pytest.mark.slow
 def test_a_disk_that_is_really_full(flags, tmp_path, weights):
-    if hardships.run(["unshare", "-rm", "true"]).returncode:
-        pytest.skip("this machine lets nobody mount a small disk")
     small, root = tmp_path / "small", tmp_path / "Many"
-    small.mkdir()
-    (tmp_path / "kept").mkdir()
     shutil.copytree(flags[1], root)
     for number in range(60):
         shutil.copy(root / "videos" / "long.mp4", root / "videos" / f"copy{number}.mp4")
     words = ["--data_root", root, *weights, "--slots", 20, "--rate", 5, "--device", "cpu", "--graphs", 0]
-    result = hardships.run(on_a_small_disk(small, 1, [*PROGRAM, *words, "--features", small]))
+    result = hardships.run(hardships.on_a_small_disk(small, 1024, [*PROGRAM, *words, "--features", small]))
     assert result.returncode == 2 and "Traceback" not in result.stderr, result.stderr
     assert "No space left on device" in result.stderr
     assert list((tmp_path / "kept").glob("*.part"))
