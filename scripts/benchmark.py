@@ -38,12 +38,21 @@ ROWS = (
 )
 
 
+# Rates that a GPU is there for: measured by default on one, elsewhere by name.
+RATE_ROWS = ("pictures", "files", "windows", "steps")
+
+
 @dataclass
 class BenchmarkArguments:
     """What is measured, and where."""
 
-    rows: list[str] = field(default_factory=list, metadata={"help": f"rows to measure, of: {', '.join(ROWS)}"})
-    device: str = field(default="cpu", metadata={"help": "device of the network rows: cpu, cuda or cuda:N"})
+    rows: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": f"rows to measure, of: {', '.join(ROWS + RATE_ROWS)} (default: all; on a CPU without the last four)"
+        },
+    )
+    device: str = field(default="cpu", metadata={"help": "device of the network rows: cpu, cuda, cuda:N or auto"})
     repeats: int = field(default=5, metadata={"help": "repetitions of which the median is taken"})
     threads: int = field(default=1, metadata={"help": "threads of both sides"})
     full: bool = field(
@@ -54,9 +63,9 @@ class BenchmarkArguments:
     output: str = field(default="results/benchmark.json", metadata={"help": "file of the results"})
 
     def __post_init__(self):
-        unknown = [name for name in self.rows if name not in ROWS]
+        unknown = [name for name in self.rows if name not in ROWS + RATE_ROWS]
         if unknown:
-            raise ValueError(f"unknown row {', '.join(unknown)}; known are: {', '.join(ROWS)}")
+            raise ValueError(f"unknown row {', '.join(unknown)}; known are: {', '.join(ROWS + RATE_ROWS)}")
         if self.repeats < 1 or self.threads < 1:
             raise ValueError(f"--repeats {self.repeats}, --threads {self.threads}: both must be 1 or more")
 
@@ -78,16 +87,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         inputs,
         network_rows,
         proof,
+        rate_rows,
         retrieval_proof,
         retrieval_rows,
         storage_rows,
     )
+    from utility.distributed import choose_device
 
     torch.set_num_threads(args.threads)
-    device = torch.device(args.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        print("--device cuda, but torch finds no GPU here; leave it out to measure on the CPU", file=sys.stderr)
-        return 1
+    try:
+        device = choose_device(args.device)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     # What is measured, and which proof its published side owes.
     known = {
         "convolution": (network_rows.graph_convolution, "graph_network"),
@@ -101,9 +113,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "tempme": (retrieval_rows.tempme, "clip_towers"),
         "stop_step": (retrieval_rows.stop_step, "stop_sums"),
         "evaluation": (retrieval_rows.evaluation, "paired_evaluation"),
+        "pictures": (rate_rows.pictures, "clip_towers"),
+        "files": (rate_rows.files, "clip_towers"),
+        "windows": (rate_rows.windows, None),
+        "steps": (rate_rows.steps, "training"),
     }
     proofs = proof.PROOFS | retrieval_proof.PROOFS | {"extraction": extraction_proof.extraction}
-    chosen = [name for name in ROWS if name in args.rows or not args.rows]
+    default = ROWS + RATE_ROWS * (device.type == "cuda")
+    chosen = [name for name in ROWS + RATE_ROWS if name in (args.rows or default)]
     proved: dict[str, list[str]] = {}
     for owed in dict.fromkeys(known[name][1] for name in chosen):
         if owed is None:
@@ -170,7 +187,7 @@ def machine(device: Any) -> dict[str, Any]:
         "device": str(device),
     }
     if device.type == "cuda":
-        facts["gpu"] = torch.cuda.get_device_name(device)
+        facts |= {"gpu": torch.cuda.get_device_name(device), "cuda": torch.version.cuda}
     return facts
 
 

@@ -5,8 +5,8 @@
 
 Every unit (a picture through CLIP, a window through I3D, a caption of a training step, ...) is measured at the
 published size with random weights, each in a process of its own with one thread, in processor seconds; the hours are
-units times seconds over the processes that share the work. Prints a Markdown table on standard output and writes
-results/costs.json.
+units times seconds over the processes that share the work. On a GPU they are seconds of the wall clock, and the
+processor's cores decode the videos meanwhile. Prints a Markdown table on standard output and writes results/costs.json.
 """
 
 from __future__ import annotations
@@ -49,15 +49,18 @@ CORPORA = {
 class CostArguments:
     """Where it is measured."""
 
-    device: str = field(default="cpu", metadata={"help": "cpu, cuda or cuda:N"})
-    processes: int = field(
-        default=2, metadata={"help": "processes (torchrun) that share a corpus on the machine meant"}
+    device: str = field(default="cpu", metadata={"help": "cpu, cuda, cuda:N or auto"})
+    processes: int | None = field(
+        default=None,
+        metadata={
+            "help": "processes (torchrun) that share a corpus on the machine meant (default: 2; on GPUs, one each, 1)"
+        },
     )
     quick: bool = field(default=False, metadata={"help": "tiny sizes, to see that it runs; its numbers mean nothing"})
     output: str = field(default="results/costs.json", metadata={"help": "file of the results"})
 
     def __post_init__(self):
-        if self.processes < 1:
+        if self.processes is not None and self.processes < 1:
             raise ValueError(f"--processes {self.processes}; it must be 1 or more")
 
 
@@ -72,15 +75,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     from scripts.benchmark import machine
     from scripts.benchmarks import inputs
     from scripts.benchmarks.cost_units import stored_bytes
+    from utility.distributed import available_cores, choose_device
 
     torch.set_num_threads(1)
-    device = torch.device(args.device)
-    if device.type == "cuda" and not torch.cuda.is_available():
-        print("--device cuda, but torch finds no GPU here; leave it out to measure on the CPU", file=sys.stderr)
-        return 1
+    try:
+        device = choose_device(args.device)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    on_gpu = device.type == "cuda"
+    processes = args.processes or (1 if on_gpu else 2)
+    decoders = max(1, available_cores() // processes) if on_gpu else None
     units = measure_units(args.quick, device)
     sizes = inputs.QUICK if args.quick else inputs.PUBLISHED
-    found = {corpus: stages(units, published, args.processes) for corpus, published in CORPORA.items()}
+    found = {corpus: stages(units, published, processes, decoders) for corpus, published in CORPORA.items()}
     disk = {corpus: published.clips * stored_bytes(sizes) for corpus, published in CORPORA.items()}
     result = {
         "machine": machine(device),
@@ -92,12 +100,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     output = Path(args.output)
     output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    print(table(found, units, disk))
+    print(table(found, units, disk, "of a GPU" if on_gpu else "of a process"))
     return 0
 
 
 def measure_units(quick: bool, device: Any) -> dict[str, dict[str, float]]:
-    """{unit: seconds, bytes}; on a CPU each in a process of its own, so that its peak of memory is its own."""
+    """{unit: seconds, bytes}; each in a process of its own, so that its peak of memory is its own."""
     from scripts.benchmarks import cost_units
     from scripts.benchmarks.storage_rows import in_own_process
 
@@ -111,8 +119,14 @@ def measure_units(quick: bool, device: Any) -> dict[str, dict[str, float]]:
     return units
 
 
-def stages(units: Mapping[str, Mapping[str, float]], corpus: Published, processes: int) -> dict[str, dict[str, float]]:
-    """{stage: hours, bytes of one process} of a corpus."""
+def stages(
+    units: Mapping[str, Mapping[str, float]], corpus: Published, processes: int, decoders: int | None = None
+) -> dict[str, dict[str, float]]:
+    """{stage: hours, bytes of one process} of a corpus, and of all stages one after the other.
+
+    Args:
+        decoders: cores of a process that decode while a GPU computes; None where the same cores do both.
+    """
     second = {name: unit["seconds"] for name, unit in units.items()}
     amount = {name: unit["bytes"] for name, unit in units.items()}
     decode = corpus.clips * corpus.slots / 20 * second["clip"]
@@ -127,10 +141,16 @@ def stages(units: Mapping[str, Mapping[str, float]], corpus: Published, processe
         pictures = corpus.clips * corpus.slots * 10 * second[f"picture {tower}"]  # nine tiles and the whole frame
         windows = corpus.clips * corpus.slots * second["window"]
         most = max(amount[name] for name in (f"picture {tower}", "window", "clip"))
-        found[f"features {tower}"] = decode + pictures + windows, most
+        networks = pictures + windows
+        found[f"features {tower}"] = decode + networks if decoders is None else max(decode / decoders, networks), most
     found["graphs"] = corpus.clips * second["graph"], amount["graph"]
     found[f"captioner, {corpus.epochs} epochs"] = corpus.captions * corpus.epochs * second["caption"], amount["caption"]
     found["captions of the test split"] = corpus.test * second["search"], amount["search"]
+    for tower in TOWERS:
+        passed = [
+            cost for stage, cost in found.items() if not any(other in stage for other in TOWERS if other != tower)
+        ]
+        found[f"all of it {tower}"] = sum(seconds for seconds, _ in passed), max(memory for _, memory in passed)
     return {stage: {"hours": seconds / 3600 / processes, "bytes": memory} for stage, (seconds, memory) in found.items()}
 
 
@@ -138,9 +158,10 @@ def table(
     found: Mapping[str, Mapping[str, Mapping[str, float]]],
     units: Mapping[str, Mapping[str, float]],
     disk: Mapping[str, float],
+    whose: str = "of a process",
 ) -> str:
     """The stages of both corpora as Markdown."""
-    lines = ["| stage | MSVD, hours | MSR-VTT, hours | memory of a process, GiB |", "|---|---|---|---|"]
+    lines = [f"| stage | MSVD, hours | MSR-VTT, hours | memory {whose}, GiB |", "|---|---|---|---|"]
     columns = list(found.values())
     for rows in zip(*(column.items() for column in columns), strict=True):
         names = list(dict.fromkeys(name.partition(",")[0] for name, _ in rows))

@@ -128,7 +128,7 @@ def train(
     state = run.resume(resume_from) if settings.resume or resume_from else run.start()
     compute = _wrap(_LossModule(model, loss_fn, precision, dist.device), dist, find_unused_parameters)
     progress = Progress(run, names_of, unit, micro_batch_size, accumulation, curves, step_line)
-    with Interrupt() as interrupt, run, progress, _attention_kernels(dist.device):
+    with Interrupt() as interrupt, run, progress, attention_kernels(dist.device):
         while state.epoch < settings.epochs and not run.out_of_patience:
             model.train()
             for micro_batches in _steps(progress.timed(run.epoch_batches(loader)), accumulation):
@@ -183,7 +183,7 @@ def _wrap(module: _LossModule, dist: Distributed, find_unused_parameters: bool) 
     return DistributedDataParallel(module, device_ids=devices, find_unused_parameters=find_unused_parameters)
 
 
-def _attention_kernels(device: torch.device) -> AbstractContextManager:
+def attention_kernels(device: torch.device) -> AbstractContextManager:
     """On a CPU the plain kernel: the backward pass of the fused one took most of a step of short sequences there."""
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 

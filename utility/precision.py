@@ -52,7 +52,7 @@ class LossScale:
 
 def best_precision(device: torch.device) -> str:
     """`bf16` where the hardware multiplies it natively, else `fp32`."""
-    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else cpu_multiplies_bf16()
+    fast = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else cpu_multiplies_bf16()
     return "bf16" if fast else "fp32"
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,25 +20,45 @@ from model.captioner import search_both
 from model.retrieval.methods import build_method
 from scripts.benchmarks import extraction_rows, inputs
 from scripts.benchmarks.inputs import PUBLISHED, QUICK, Sizes
+from scripts.benchmarks.network_rows import CLIP_NORM
 from scripts.benchmarks.retrieval_rows import FRAMES, PAIRS, TOWERS, WORDS
 from scripts.benchmarks.retrieval_rows import QUICK as QUICK_TOWER
 from scripts.benchmarks.storage_rows import peak_bytes
+from scripts.benchmarks.timing import measure
+from utility.engine import attention_kernels
 from utility.feature_store import FeatureWriter
 from utility.images import CLIP_MEAN, CLIP_STD, to_i3d
 from utility.precision import choose_precision
 
-PICTURES, WINDOWS = 32, 2
+GPU_CALLS = 5
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How much goes through a network at a time."""
+
+    pictures: int
+    windows: int
+    pairs: int
+
+
+# What a processor with little memory takes, and the extractors' default and a quarter of the published batch.
+ON_CPU, ON_GPU = Amounts(32, 2, PAIRS), Amounts(256, 16, 32)
+
+
+def amounts(quick: bool, device: torch.device) -> Amounts:
+    return ON_GPU if device.type == "cuda" and not quick else ON_CPU
 
 
 def timed(work: Callable[[], object], units: float, device: torch.device) -> dict[str, float]:
-    """Processor seconds per unit (on a GPU those of the wall clock), and the peak memory of the process so far."""
-    clock = time.perf_counter if device.type == "cuda" else time.process_time
-    start = clock()
-    work()
+    """Processor seconds per unit, and the peak memory of the process so far; on a GPU seconds of the wall clock, the
+    first call left out, and the peak of its memory.
+    """
     if device.type == "cuda":
-        torch.cuda.synchronize(device)
-        return {"seconds": (clock() - start) / units, "bytes": torch.cuda.max_memory_allocated(device)}
-    return {"seconds": (clock() - start) / units, "bytes": peak_bytes()}
+        work()
+        seconds = measure(work, device, GPU_CALLS).value
+        return {"seconds": seconds / units, "bytes": torch.cuda.max_memory_allocated(device)}
+    return {"seconds": measure(work, device).processor / units, "bytes": peak_bytes()}
 
 
 def half(device: torch.device) -> bool:
@@ -49,9 +69,10 @@ def picture(tower: str, quick: bool, device: torch.device) -> dict[str, float]:
     """One picture through a CLIP tower, as the extractors do it."""
     config = QUICK_TOWER if quick else TOWERS[tower]
     backbone = SimpleNamespace(model=CLIP(config).eval().to(device), mean=CLIP_MEAN, std=CLIP_STD)
-    pixels = torch.randint(0, 256, (PICTURES, 3, config.resolution, config.resolution), dtype=torch.uint8)
+    count = amounts(quick, device).pictures
+    pixels = torch.randint(0, 256, (count, 3, config.resolution, config.resolution), dtype=torch.uint8)
     encode_pictures(backbone, pixels[:2], device, half(device))
-    return timed(lambda: encode_pictures(backbone, pixels, device, half(device)), PICTURES, device)
+    return timed(lambda: encode_pictures(backbone, pixels, device, half(device)).cpu(), count, device)
 
 
 @torch.inference_mode()
@@ -59,7 +80,8 @@ def window(quick: bool, device: torch.device) -> dict[str, float]:
     """One window of 16 frames through I3D."""
     network = I3D(5, width=0.125, pool=(2, 2, 2)) if quick else I3D(400)
     network.eval().to(device, memory_format=torch.channels_last_3d)
-    pixels = torch.randint(0, 256, (WINDOWS, 16, 3, *(2 * (64 if quick else 224,))), dtype=torch.uint8)
+    count = amounts(quick, device).windows
+    pixels = torch.randint(0, 256, (count, 16, 3, *(2 * (64 if quick else 224,))), dtype=torch.uint8)
 
     def extract() -> None:
         with torch.autocast(device.type, torch.bfloat16, enabled=half(device)):
@@ -67,11 +89,11 @@ def window(quick: bool, device: torch.device) -> dict[str, float]:
             network.extract(clips.contiguous(memory_format=torch.channels_last_3d), "running").float().cpu()
 
     extract()
-    return timed(extract, WINDOWS, device)
+    return timed(extract, count, device)
 
 
 def clip(quick: bool, device: torch.device) -> dict[str, float]:
-    """One clip of 20 slots from its file to stored features, without networks."""
+    """One clip of 20 slots from its file to stored features, without networks: processor time wherever these are."""
     sizes = QUICK if quick else PUBLISHED
     with tempfile.TemporaryDirectory() as name:
         path, warm = Path(name) / "clip.mp4", Path(name) / "warm.mp4"
@@ -82,7 +104,7 @@ def clip(quick: bool, device: torch.device) -> dict[str, float]:
 
 
 def graph(quick: bool, device: torch.device) -> dict[str, float]:
-    """One graph from nodes and actions, its three parts stored."""
+    """One graph from nodes and actions, its three parts stored: processor time, since it is no work for a GPU."""
     sizes = QUICK if quick else PUBLISHED
     batch = inputs.graphs(sizes, sizes.videos)
 
@@ -114,14 +136,15 @@ def caption(quick: bool, device: torch.device) -> dict[str, float]:
     r2l, l2r = (inputs.caption_ids(sizes, count, device, seed) for seed in (1, 2))
 
     def passes() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=half(device)):
-            total, weight, _ = model.loss(batch, r2l, l2r)
-        (total / weight).backward()
+        with attention_kernels(device):
+            with torch.autocast(device.type, torch.bfloat16, enabled=half(device)):
+                total, weight, _ = model.loss(batch, r2l, l2r)
+            (total / weight).backward()
 
     def update() -> None:
-        nn.utils.clip_grad_norm_(model.parameters(), 5.0)
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad(set_to_none=False)  # so that an update after it does as much
 
     one = timed(passes, count, device)
     update()
@@ -145,24 +168,23 @@ def pair(tower: str, quick: bool, device: torch.device) -> dict[str, float]:
     config = QUICK_TOWER if quick else TOWERS[tower]
     model = build_method("clip4clip", CLIP(config)).train().to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0)
-    ids = torch.randint(1, config.vocab_size - 1, (PAIRS, WORDS))
+    count = amounts(quick, device).pairs
+    ids = torch.randint(1, config.vocab_size - 1, (count, WORDS))
     ids[:, -1] = config.vocab_size - 1
-    frames = torch.randn(PAIRS, FRAMES, 3, config.resolution, config.resolution)
-    batch = [x.to(device) for x in (ids, frames, torch.ones(PAIRS, FRAMES))]
+    frames = torch.randn(count, FRAMES, 3, config.resolution, config.resolution)
+    batch = [x.to(device) for x in (ids, frames, torch.ones(count, FRAMES))]
 
     def passes() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=half(device)):
-            loss, _ = model(*batch)
-        loss.backward()
+        with attention_kernels(device):
+            with torch.autocast(device.type, torch.bfloat16, enabled=half(device)):
+                loss, _ = model(*batch)
+            loss.backward()
 
-    one = timed(passes, PAIRS, device)
-    optimizer.step()
+    one = timed(passes, count, device)
+    optimizer.step()  # the moments of an update count as memory
     parameters = 4.0 * sum(p.numel() for p in model.parameters())
-    return {
-        "seconds": one["seconds"],
-        "bytes": peak_bytes() if device.type == "cpu" else one["bytes"],
-        "weights": parameters,
-    }
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_bytes()
+    return {"seconds": one["seconds"], "bytes": peak, "weights": parameters}
 
 
 def stored_bytes(sizes: Sizes) -> float:

@@ -35,6 +35,7 @@ class Sizes:
     corpus_captions: int = 20
     micro_batch: int = 32
     share: int = 16  # loading uses one video in so many
+    pictures: int = 256  # per forward pass of an extractor, its default
     clip_frames: int = 625  # at 25 frames per second
     clip_size: tuple[int, int] = (240, 320)
     least_seconds: float = 0.2
@@ -50,7 +51,7 @@ PUBLISHED = Sizes()
 QUICK = Sizes(
     slots=4, nodes=3, node_dim=8, action_dim=16, vocab_size=40, max_words=5, beam=3, videos=3, published_videos=2,
     batches=(1, 2), train_videos=2, captions=2, corpus_videos=24, corpus_captions=4, micro_batch=4, share=2,
-    clip_frames=40, clip_size=(48, 64), least_seconds=0.0, small=True,
+    pictures=16, clip_frames=40, clip_size=(48, 64), least_seconds=0.0, small=True,
 )  # fmt: skip
 
 

@@ -35,6 +35,12 @@ class Setting:
     repeats: int
     full: bool
 
+    @property
+    def warm(self) -> bool:
+        """Whether long calls too are made before they count, and as often as fills a measurement: on a GPU the first
+        call compiles and allocates, and a call is short."""
+        return self.device.type != "cpu"
+
 
 def graph_convolution(setting: Setting) -> Iterator[Row]:
     """One convolution of the graph network on full graphs, its attributes expanded beforehand."""
@@ -191,7 +197,10 @@ def _search_row(
     setting: Setting, name: str, what: str, slow: Callable, fast: Callable, timed: int, aim: float, share: float
 ) -> Row:
     sizes = setting.sizes
-    times = compare(slow, fast, setting.repeats, setting.device, factor=sizes.videos / timed, warm=False)
+    times = compare(
+        slow, fast, setting.repeats, setting.device, factor=sizes.videos / timed, warm=setting.warm,
+        least_seconds=sizes.least_seconds,
+    )  # fmt: skip
     what = f"{what}, beam {sizes.beam}, {sizes.max_words + 1} steps, V {sizes.vocab_size}, {sizes.videos} videos"
     detail = f"published side timed on {timed} videos; {share:.0%} of the words of one video are the same"
     return Row(name, what, *times, least=aim, detail=detail)
@@ -224,9 +233,9 @@ def training(setting: Setting) -> Iterator[Row]:
             update()
 
     several()  # allocates the optimiser's moments
-    times = compare(one_each, several, setting.repeats, device, warm=False)
+    times = compare(one_each, several, setting.repeats, device, warm=setting.warm, least_seconds=sizes.least_seconds)
     model.loss(batch, r2l[::k], l2r[::k])[0].backward()
-    step = measure(update, device).value
+    step = min(measure(update, device).value for _ in range(3 if setting.warm else 1))
     without = [(a.value - k * step) / (b.value - step) for a, b in zip(*times, strict=True)]
     middle = sorted(without)[len(without) // 2]
     what = f"training step, {videos} videos x {k} captions, against {k} steps of {videos} captions"

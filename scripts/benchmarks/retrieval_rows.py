@@ -87,7 +87,9 @@ def stop_step(setting: Setting) -> Iterator[Row]:
         return loss.detach()
 
     difference = compare_steps(step, fast, trainable)
-    times = compare(lambda: step(direct_convolution), lambda: step(fast), setting.repeats, setting.device, warm=False)
+    times = compare(
+        lambda: step(direct_convolution), lambda: step(fast), setting.repeats, setting.device, warm=setting.warm
+    )
     what = f"STOP training step, {PAIRS} pairs, {FRAMES} frames of {config.resolution} pixels"
     detail = f"convolutions as sums and as spectra, all else the same; loss and gradients differ by {difference:.0e}"
     yield Row("stop_step", what, *times, least=1.3, detail=detail, more={"difference": difference})
@@ -136,7 +138,7 @@ def evaluation(setting: Setting) -> Iterator[Row]:
     difference = (published() - ours()[:BLOCK]).abs().max().item()
     if difference > TOLERANCE * ours().abs().max():
         raise RuntimeError(f"the two evaluations differ by {difference}")
-    times = compare(published, ours, setting.repeats, setting.device, factor=blocks, warm=False)
+    times = compare(published, ours, setting.repeats, setting.device, factor=blocks, warm=setting.warm)
     what = f"{count} x {count} evaluation, seqTransf, blocks of {BLOCK}"
     detail = f"published: one of {blocks} rows of blocks timed, times {blocks}; similarities differ by {difference:.0e}"
     yield Row("evaluation", what, *times, least=40.0, detail=detail, more={"difference": difference})

@@ -11,7 +11,7 @@ from launch import ENVIRONMENT, ROOT
 
 from model.captioner import reference_search_both
 from scripts import benchmark
-from scripts.benchmarks import inputs, network_rows, proof, published
+from scripts.benchmarks import inputs, network_rows, proof, published, rate_rows
 from scripts.benchmarks.timing import Measured, Row, compare
 
 CPU = torch.device("cpu")
@@ -118,3 +118,33 @@ def test_unknown_rows_are_named(capsys):
     with pytest.raises(SystemExit) as error:
         benchmark.main(["--rows", "serch"])
     assert error.value.code == 2 and "serch; known are: convolution, search" in capsys.readouterr().err
+    assert benchmark.main(["--quick", "--device", "tpu"]) == 2
+    assert "unknown device 'tpu'" in capsys.readouterr().err
+
+
+def test_rates_are_measured_by_name_and_by_default_on_a_gpu(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("PYTHONWARNINGS", "ignore::FutureWarning")
+    output = tmp_path / "rates.json"
+    words = ["--quick", "--repeats", "1", "--output", str(output), "--rows", *benchmark.RATE_ROWS]
+    assert benchmark.main(words) == 0
+    rows = {row["row"]: row for row in json.loads(output.read_text())["rows"]}
+    assert list(rows) == ["pictures_tower", "files", "windows", "steps_1", "steps_2"]
+    for row in rows.values():
+        for side in ("published", "ours"):
+            assert row[f"{side}_per_second"] > 0 and f"{row['ours_per_second']:.4g}" in row["detail"]
+    pictures = rows["pictures_tower"]
+    assert pictures["ours_per_second"] == pytest.approx(inputs.QUICK.pictures / pictures["ours"])
+    asked = []
+    monkeypatch.setattr("utility.distributed.choose_device", lambda name: torch.device("meta"))
+    for name in ("graph_convolution", "search", "graph_to_captions", "training"):
+        monkeypatch.setattr(network_rows, name, lambda setting: asked.append(setting.warm) or iter(()))
+    monkeypatch.setattr("scripts.benchmarks.proof.PROOFS", dict.fromkeys(proof.PROOFS, lambda small: []))
+    assert benchmark.main(["--quick", "--output", str(output), "--rows", "convolution", "search", "training"]) == 0
+    assert asked == [True] * 3, "on other devices than a CPU calls are made before they count"
+
+
+def test_rates_of_sides_that_differ_are_no_comparison():
+    rows = torch.ones(2, 3)
+    rate_rows.same("rows", rows, rows * 1.01)
+    with pytest.raises(RuntimeError, match="the rows of both sides differ by"):
+        rate_rows.same("the rows", rows, rows * 1.1)

@@ -27,6 +27,13 @@ def test_hours_by_hand():
     assert hours["captioner, 3 epochs"] == pytest.approx(3000 * 0.5) and hours["graphs"] == pytest.approx(1.0)
     assert hours["captions of the test split"] == pytest.approx(20 * 0.25)
     assert found["features B/32"]["bytes"] == 2**31, "the largest of the networks of a pass"
+    whole = hours["CLIP4Clip B/32, 5 epochs"] + hours["features B/32"] + hours["graphs"] + hours["captioner, 3 epochs"]
+    assert hours["all of it B/32"] == pytest.approx(whole + hours["captions of the test split"])
+    assert found["all of it B/16"]["bytes"] == 2**32
+    beside = costs.stages(UNITS, corpus, 2, decoders=4)
+    assert beside["features B/32"]["hours"] * 7200 == pytest.approx(100 * (10 * 0.5 + 100 * 0.1)), "decoded beside it"
+    slow = {**UNITS, "clip": {"seconds": 400.0, "bytes": 1}}
+    assert costs.stages(slow, corpus, 2, decoders=4)["features B/32"]["hours"] * 7200 == pytest.approx(100 * 200 / 4)
     alone = costs.stages(UNITS, corpus, 1)
     assert all(alone[stage]["hours"] == pytest.approx(2 * row["hours"]) for stage, row in found.items())
 
@@ -34,7 +41,8 @@ def test_hours_by_hand():
 def test_the_table_has_both_corpora_memory_and_disk():
     found = {name: costs.stages(UNITS, corpus, 2) for name, corpus in costs.CORPORA.items()}
     lines = costs.table(found, UNITS, {"MSVD": 1e9, "MSR-VTT": 5.3e9}).splitlines()
-    assert lines[0].startswith("| stage | MSVD, hours | MSR-VTT, hours")
+    assert lines[0] == "| stage | MSVD, hours | MSR-VTT, hours | memory of a process, GiB |"
+    assert "memory of a GPU" in costs.table(found, UNITS, {"MSVD": 1e9}, "of a GPU").splitlines()[0]
     assert "| captioner, 30 / 25 epochs | 102 | 226 | 4.0 |" in lines
     assert "features and graphs MSVD 1.0 GB, MSR-VTT 5.3 GB" in lines[-1] and "captioner 1.6 GB" in lines[-1]
 
@@ -43,6 +51,8 @@ def test_wrong_numbers_are_answered(capsys):
     with pytest.raises(SystemExit):
         costs.main(["--processes", "0"])
     assert "--processes 0; it must be 1 or more" in capsys.readouterr().err
+    assert costs.main(["--device", "tpu"]) == 2
+    assert "unknown device 'tpu'" in capsys.readouterr().err
 
 
 @pytest.mark.slow

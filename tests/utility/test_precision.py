@@ -18,6 +18,17 @@ def test_what_the_hardware_multiplies(monkeypatch, native, best):
     assert recorded_precision("bf16", CPU) == best and recorded_precision("fp32", CPU) == "fp32"
 
 
+def test_a_gpu_that_only_emulates_bfloat16_takes_float32(monkeypatch):
+    asked = []
+
+    def supported(including_emulation=True):
+        asked.append(including_emulation)
+        return including_emulation
+
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", supported)
+    assert best_precision(torch.device("cuda")) == "fp32" and asked == [False]
+
+
 def test_unknown_words_are_refused():
     with pytest.raises(ValueError, match="--precision is 'half'; it must be one of auto, fp32, bf16, fp16"):
         choose_precision("half", CPU)
