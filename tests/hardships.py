@@ -38,6 +38,17 @@ def run(command: Sequence[object], file_bytes: int | None = None) -> subprocess.
     )
 
 
+@contextmanager
+def full_disk(file_bytes: int):
+    """In this process no file may become larger; more fails as on a full disk (with "File too large")."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 def on_a_small_disk(folder: Path, kilobytes: int, command: Sequence[object]) -> list[object]:
     """The command in a mount namespace of its own, in which `folder` is a disk of that size; then its files are kept
     in the folder `kept` beside it.

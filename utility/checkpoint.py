@@ -111,7 +111,7 @@ def load_checkpoint(folder: Path | str, training: bool = True) -> Checkpoint:
             metrics=_read_json(folder / METRICS),
             tables=load_file(folder / TABLES) if (folder / TABLES).is_file() else None,
         )
-    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError, SafetensorError) as error:
+    except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
         raise ValueError(f"checkpoint {folder} is damaged: {error}") from error
 
 

@@ -37,7 +37,7 @@ def test_the_loss_falls_and_the_folder_of_the_run_is_an_action_network(tmp_path,
 
 
 @pytest.mark.parametrize("step", [1, 3])
-def test_ctrl_c_saves_after_the_step_and_the_run_continues_to_the_same_parameters(tmp_path, capsys, step):
+def test_ctrl_c_saves_after_the_step_and_the_run_continues_to_the_same_numbers(tmp_path, capsys, step):
     mini_motion.make(tmp_path / "corpus", 24, seed=5, workers=1)
     flags = ("--epochs", "2", "--seed", "0")
     assert train(tmp_path / "corpus", tmp_path / "whole", *flags) == 0
