@@ -11,7 +11,7 @@ from launch import ENVIRONMENT, ROOT
 
 from model.captioner import reference_search_both
 from scripts import benchmark
-from scripts.benchmarks import inputs, network_rows, proof, published, rate_rows
+from scripts.benchmarks import inputs, network_rows, proof, published, rate_rows, retrieval_proof
 from scripts.benchmarks.timing import Measured, Row, compare
 
 CPU = torch.device("cpu")
@@ -124,6 +124,8 @@ def test_unknown_rows_are_named(capsys):
 
 def test_rates_are_measured_by_name_and_by_default_on_a_gpu(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("PYTHONWARNINGS", "ignore::FutureWarning")
+    for proofs in (proof, retrieval_proof):  # run by the fixture `quick`
+        monkeypatch.setattr(proofs, "PROOFS", dict.fromkeys(proofs.PROOFS, lambda small: []))
     output = tmp_path / "rates.json"
     words = ["--quick", "--repeats", "1", "--output", str(output), "--rows", *benchmark.RATE_ROWS]
     assert benchmark.main(words) == 0
@@ -138,7 +140,6 @@ def test_rates_are_measured_by_name_and_by_default_on_a_gpu(tmp_path, capsys, mo
     monkeypatch.setattr("utility.distributed.choose_device", lambda name: torch.device("meta"))
     for name in ("graph_convolution", "search", "graph_to_captions", "training"):
         monkeypatch.setattr(network_rows, name, lambda setting: asked.append(setting.warm) or iter(()))
-    monkeypatch.setattr("scripts.benchmarks.proof.PROOFS", dict.fromkeys(proof.PROOFS, lambda small: []))
     assert benchmark.main(["--quick", "--output", str(output), "--rows", "convolution", "search", "training"]) == 0
     assert asked == [True] * 3, "on other devices than a CPU calls are made before they count"
 

@@ -30,7 +30,7 @@ GO_ON = {
 MOMENTS = {
     "triples": ("utility.record_log.RecordLog.append", 4),  # the first is the header
     "graph": ("graphs.knowledge.graph_stage.build", 1),
-    "embed": ("utility.engine._normalise_gradients", 3),
+    "embed": ("utility.engine.to_device", 3),
     "relations": ("utility.feature_store.FeatureWriter.write", 2),
 }
 PROGRAMS = {"triples": triples, "graph": graph, "embed": embed, "relations": relations}
