@@ -87,7 +87,8 @@ class Manifest:
 
     def record_stored(self, videos: Iterable[str], stage: str, settings_hash: str | None = None) -> None:
         """A line for every stored video that has none: a kill came between the two. Call it on one rank only."""
-        known = self.latest()
+        videos = list(videos)
+        known = self.latest() if videos else {}
         for video in videos:
             if known.get(video, {}).get("status") != "done":
                 self.record(video, stage, "done", settings_hash=settings_hash)
