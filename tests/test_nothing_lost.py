@@ -66,6 +66,7 @@ FAILURES = {
     "names with blanks, quotes, non-Latin letters, 255 bytes; equal stems in two folders": [
         f"{EXTRACTION}::test_files_of_any_name_are_extracted_under_their_own",
         f"{STORE}::test_arrays_come_back_for_every_kind_of_id",
+        "extractors/test_compress_video.py::test_a_name_may_be_as_long_as_the_system_allows_and_begin_another_one",
         "dataset/test_corpus.py::test_two_files_with_one_stem_are_an_error_only_where_that_id_is_wanted",
     ],
     "an annotation with an id twice": ["dataset/test_corpus.py::test_broken_annotations_are_refused_by_name"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def find_feature(features_dir: Path | str, corpus: str, feature: str, made_by: s
     if len(others) == 1:
         return others[0]
     stage = made_by or STAGES.get(feature, "extractors/extract.py")
-    parts = sorted(exact.parent.glob(exact.name + ".rank*.part"))
+    parts = sorted(exact.parent.glob(glob_escape(exact.name) + ".rank*.part"))
     if parts:
         state = f"only unfinished parts are there ({parts[0].name}): run the stage again, it continues"
     elif others:
@@ -86,6 +87,13 @@ def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in settings.items():
         flat.update(flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value})
     return flat
+
+
+def changed_settings(stored: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """What differs between settings as they are stored and as a program has them, "" if nothing does."""
+    old, new = flatten(dict(stored)), flatten(json.loads(to_json(given)))
+    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    return "; ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed)
 
 
 def glob_escape(name: str) -> str:

@@ -20,10 +20,10 @@ import h5py
 import numpy as np
 
 from utility.feature_layout import (
+    changed_settings,
     escape,
     feature_path,
     find_feature,
-    flatten,
     glob_escape,
     settings_hash,
     to_json,
@@ -217,18 +217,15 @@ def refuse_other_settings(path: Path, settings: dict[str, Any]) -> None:
     """
     store = FeatureStore(path)
     try:
-        _compare(store.settings, json.loads(to_json(settings)), path)
+        _compare(store.settings, settings, path)
     finally:
         store.close()
 
 
 def _compare(stored: dict[str, Any], given: dict[str, Any], source: Path) -> None:
-    old, new = flatten(stored), flatten(given)
-    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-    if changed:
-        listed = "; ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed)
+    if changed := changed_settings(stored, given):
         raise SettingsMismatch(
-            f"{source} was made with other settings ({listed}). Use the old settings, choose another --features "
+            f"{source} was made with other settings ({changed}). Use the old settings, choose another --features "
             "name for the new ones, or delete the file"
         )
 

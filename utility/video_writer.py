@@ -8,6 +8,7 @@ Containers are .mp4, .mov and .mkv. All frames of a video have one size.
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 from collections.abc import Iterable
 from fractions import Fraction
@@ -31,14 +32,16 @@ def as_rate(fps: Fraction | float) -> Fraction:
 
 
 def _temporary(path: Path, process: str) -> Path:
-    # the suffix stays last: it tells the muxer which container is meant
-    return path.with_name(f".{path.stem}.{process}.tmp{path.suffix}")
+    # The suffix stays last: it tells the muxer which container is meant. A hash in place of the stem, because a name
+    # may be as long as the system allows, and be the beginning of another one.
+    stem = hashlib.sha256(os.fsencode(path.stem)).hexdigest()[:16]
+    return path.with_name(f".{stem}.{process}.tmp{path.suffix}")
 
 
 def leftovers(path: Path) -> list[Path]:
     """Temporary files of writers of this video that were killed."""
-    pattern = _temporary(Path(glob.escape(str(path))), "*").name
-    return sorted(path.parent.glob(pattern))
+    before, after = _temporary(path, "*").name.split("*")
+    return sorted(path.parent.glob(f"{before}*{glob.escape(after)}"))
 
 
 class VideoWriter:

@@ -14,7 +14,7 @@ from typing import Any
 from tqdm import tqdm
 
 from graphs.knowledge.extraction import Extractor, Triple
-from utility.feature_layout import flatten, settings_hash, to_json
+from utility.feature_layout import changed_settings, settings_hash, to_json
 from utility.record_log import DamagedLog, RecordLog, read_header, read_records
 from utility.whole_files import whole_file
 
@@ -53,12 +53,9 @@ def same_settings(stored: Mapping[str, Any], wanted: Mapping[str, Any], source: 
     Raises:
         OtherSettings: naming what differs.
     """
-    old, new = flatten(dict(stored)), flatten(json.loads(to_json(dict(wanted))))
-    changed = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-    if changed:
-        listed = "; ".join(f"{key} was {old.get(key)!r}, now {new.get(key)!r}" for key in changed)
+    if changed := changed_settings(stored, wanted):
         raise OtherSettings(
-            f"{source} was made with other settings ({listed}). Use the old settings, choose another --knowledge "
+            f"{source} was made with other settings ({changed}). Use the old settings, choose another --knowledge "
             "name for the new ones, or start anew with --resume 0"
         )
 

@@ -13,7 +13,7 @@ import pytest
 from extractors.compress_video import main, target_size
 from utility.manifest import Manifest
 from utility.video import VideoReader
-from utility.video_writer import VideoWriter, write_video
+from utility.video_writer import VideoWriter, _temporary, leftovers, write_video
 
 
 def flags(source, target, *more):
@@ -120,12 +120,26 @@ def test_killed_run_leaves_nothing_that_looks_finished(tmp_path, capsys):
     target.mkdir()
     grey_video(source / "a.mp4", [0, 0.1])
     grey_video(source / "b.mp4", [0, 0.1])
-    (target / ".a.4711.tmp.mp4").write_bytes(b"half")
+    half = _temporary(target / "a.mp4", "4711")
+    half.write_bytes(b"half")
     (target / "b.mp4").touch()
     assert main(flags(source, target)) == 0
     assert "2 compressed" in capsys.readouterr().out
     assert sorted(path.name for path in target.glob("*.mp4")) == ["a.mp4", "b.mp4"]
     assert not list(target.glob(".*"))
+
+
+def test_a_name_may_be_as_long_as_the_system_allows_and_begin_another_one(tmp_path):
+    source, target = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    names = ["a.mp4", "a.b.mp4", "[a]*.mp4", "n" * 251 + ".mp4", "犬" * 80 + ".mkv"]
+    for name in names:
+        grey_video(source / name, [0, 0.1])
+    assert main(flags(source, target)) == 0
+    assert sorted(path.name for path in target.glob("*.m*")) == sorted([*names, "compress_video.manifest.jsonl"])
+    other = _temporary(target / "a.b.mp4", "1")
+    other.touch()
+    assert leftovers(target / "a.mp4") == [] and leftovers(target / "a.b.mp4") == [other]
 
 
 def test_two_processes_make_what_one_makes(tmp_path):

@@ -68,9 +68,7 @@ NAMES = ("a blank", 'it\'s "quoted"', "犬 и собака", "n" * 251, "50%", "
 def test_files_of_any_name_are_extracted_under_their_own(weights, tmp_path, capsys):
     root = tmp_path / "Tiny"
     for seed, name in enumerate(NAMES):
-        tiny.draw(root / "videos" / f"{name.replace('n' * 251, 'n')}.mp4", seed, 12)
-    # The writer's temporary name is longer than the name that it is given.
-    os.rename(root / "videos" / "n.mp4", root / "videos" / f"{'n' * 251}.mp4")
+        tiny.draw(root / "videos" / f"{name}.mp4", seed, 12)
     command = ["--data_root", str(root), *weights, "--features", str(tmp_path / "f"), "--slots", "2", "--device", "cpu"]
     assert extract.main(command) == 0
     # Where two files share a stem, their ids are paths with the ending.
