@@ -315,9 +315,3 @@ class CaptionLoader(BatchLoader):
         captions, _ = split_batch(batch_size, micro_batch_size, (dist or Distributed()).world_size, k)
         collate = partial(data.collate, length=length)
         super().__init__(data, collate, batch_size // k, captions // k, dist, data.seed, num_workers=num_workers)
-        self.data = data
-
-    def set_epoch(self, epoch: int, skip: int = 0) -> None:
-        """Draw groups and order of an epoch; leave out its first `skip` micro-batches."""
-        self.data.set_epoch(epoch)
-        super().set_epoch(epoch, skip)

@@ -15,17 +15,17 @@ test), then `metadata/attributes.json` (what each clip shows, the synonyms).
 import itertools
 import json
 import os
-import signal
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from dataset import mini_motion_grammar as grammar
+from utility.processes import ignore_interrupts
+from utility.whole_files import whole_file
 
 VERSION = 1  # of the drawing; part of what decides whether clips on disk are kept
 UNSEEN = 0.2  # share of the attribute combinations kept for the test split
@@ -124,9 +124,8 @@ def _draw_and_write(clip: Clip, seed: int, folder: Path) -> None:
 
 
 def _write_json(path: Path, content: dict) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(partial, path)
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def make(root: Path, num_clips: int = 3000, seed: int = 0, workers: int = 0) -> list[Clip]:
@@ -160,8 +159,7 @@ def make(root: Path, num_clips: int = 3000, seed: int = 0, workers: int = 0) -> 
     missing = [clip for clip in clips if not (videos / f"{clip.video_id}.mp4").exists()]
     if missing:
         # Ctrl-C reaches all processes; those that draw finish the clip at hand.
-        quiet = partial(signal.signal, signal.SIGINT, signal.SIG_IGN)
-        with ProcessPoolExecutor(workers or os.cpu_count(), initializer=quiet) as pool:
+        with ProcessPoolExecutor(workers or os.cpu_count(), initializer=ignore_interrupts) as pool:
             try:
                 jobs = pool.map(_draw_and_write, missing, itertools.repeat(seed), itertools.repeat(videos), chunksize=2)
                 for _ in tqdm(jobs, total=len(missing), desc="drawing clips", unit="clip"):

@@ -165,9 +165,11 @@ def run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[tuple[str, str | Non
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
 
+    from utility.processes import ignore_interrupts
+
     # a forked process would inherit the locks of threads that it does not have
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+    with ProcessPoolExecutor(min(workers, len(jobs)), context, ignore_interrupts) as pool:
         futures = [pool.submit(compress, job) for job in jobs]
         try:
             for future in as_completed(futures):

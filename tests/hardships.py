@@ -115,7 +115,8 @@ def press_ctrl_c(command: Sequence[object], begun: Callable[[], bool]) -> subpro
     )  # fmt: skip
     while process.poll() is None and not begun():
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGINT)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGINT)
     printed, errors = process.communicate(timeout=240)
     return subprocess.CompletedProcess(words, process.returncode, printed, errors)
 

@@ -101,6 +101,19 @@ def test_ctrl_c_while_a_checkpoint_is_scored(corpus, short, tmp_path, capsys):
 
 
 @pytest.mark.slow
+def test_ctrl_c_in_a_terminal_lets_the_processes_that_load_finish_the_step(corpus, tmp_path):
+    flags = ["--num_workers", "2", "--micro_batch_size", "3", "--epochs", "8", "--dropout", "0.1"]
+    runs = {name: [*PROGRAM, *words(corpus, tmp_path / name, *flags)] for name in ("whole", "cut")}
+    assert hardships.run(runs["whole"]).returncode == 0
+    result = hardships.press_ctrl_c([*runs["cut"], "--save_steps", "1"], (tmp_path / "cut" / "last").exists)
+    assert result.returncode == 130 and "Traceback" not in result.stderr, result.stderr
+    assert "continues with --resume" in result.stderr
+    again = hardships.run([*runs["cut"], "--resume"])
+    assert again.returncode == 0, again.stderr
+    same_parameters(load_checkpoint(tmp_path / "whole" / "last").tensors, tmp_path / "cut")
+
+
+@pytest.mark.slow
 def test_ctrl_c_in_a_terminal_stops_all_processes_of_torchrun(corpus, tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     flags = ["--micro_batch_size", "3", "--epochs", "8", "--save_steps", "1", "--dropout", "0.1"]

@@ -136,6 +136,7 @@ FAILURES = {
     ],
     "Ctrl-C while a corpus is drawn or compressed": [
         "dataset/test_disturbed_drawing.py::test_ctrl_c_keeps_what_is_drawn",
+        "dataset/test_disturbed_drawing.py::test_ctrl_c_in_a_terminal_while_processes_compress",
         "dataset/test_disturbed_drawing.py::test_compressing_stops_with_a_message_and_the_rerun_completes",
     ],
     "Ctrl-C in extraction": [
@@ -152,6 +153,7 @@ FAILURES = {
     ],
     "Ctrl-C in trainings": [
         f"{TRAINING}::test_ctrl_c_saves_after_the_step_and_the_run_continues_to_the_same_parameters",
+        f"{TRAINING}::test_ctrl_c_in_a_terminal_lets_the_processes_that_load_finish_the_step",
         f"{TRAINING}::test_ctrl_c_in_a_terminal_stops_all_processes_of_torchrun",
         "scripts/test_train_action_network.py::"
         "test_ctrl_c_saves_after_the_step_and_the_run_continues_to_the_same_numbers",

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from utility.distributed import Distributed, ShardedSampler
+from utility.processes import ignore_interrupts
 from utility.random_state import seed_host, untouched_random_states
 
 
@@ -22,7 +23,8 @@ class BatchLoader:
     the same, with any number of workers.
 
     Args:
-        dataset: `dataset[index]` gives a sample.
+        dataset: `dataset[index]` gives a sample; `set_epoch(epoch)`, where it has that, is called before those of an
+            epoch, in every process that loads them.
         collate: list of samples -> batch.
         batch_size: samples per optimiser step over all processes.
         micro_batch_size: samples per forward pass and process; must divide batch_size / processes.
@@ -61,6 +63,8 @@ class BatchLoader:
             num_workers=num_workers,
             pin_memory=dist.device.type == "cuda",
             persistent_workers=num_workers > 0,
+            # An interrupted training finishes its step, for which it needs them.
+            worker_init_fn=ignore_interrupts,
         )
 
     def set_epoch(self, epoch: int, skip: int = 0) -> None:
@@ -170,9 +174,14 @@ class _MicroBatches(Dataset):
 
     def __init__(self, dataset: Dataset, collate: Callable[[list[Any]], Any], seed: int, rank: int):
         self.dataset, self.collate, self.seed, self.rank = dataset, collate, seed, rank
+        self.epoch: int | None = None
 
     def __getitem__(self, place: tuple[int, int, Sequence[int]]) -> Any:
         epoch, number, indices = place
+        if epoch != self.epoch and hasattr(self.dataset, "set_epoch"):
+            # Here, because a process that loads keeps its own data set for as long as the training lasts.
+            self.dataset.set_epoch(epoch)
+        self.epoch = epoch
         with untouched_random_states():
             # A GPU draws for the model, not for data: it is neither seeded here nor put back afterwards.
             seed_host(self.seed, epoch, self.rank, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -77,6 +78,11 @@ def run_processes(command: Sequence[str], variables: Sequence[Mapping[str, str]]
                 process.terminate()
         for process in running:
             _wait(process)
+
+
+def ignore_interrupts(_: object = None) -> None:
+    """For processes that work for another one: Ctrl-C reaches all, and what follows is for the other one to decide."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def own_command(argv: Sequence[str], program: str) -> list[str]:

@@ -92,9 +92,10 @@ class TrainingRun:
             InUse: another run is writing to the folder.
         """
         self._claim()
-        recover(self.last)
-        if self.dist.is_main and is_checkpoint(self.last):
-            log.warning("%s exists and will be replaced; --resume would continue it", self.last)
+        if self.dist.is_main:
+            recover(self.last)
+            if is_checkpoint(self.last):
+                log.warning("%s exists and will be replaced; --resume would continue it", self.last)
         self._seed()
         return self.state
 

@@ -21,6 +21,7 @@ from utility.charts import draw_confusion, draw_reliability
 from utility.classification import classification_scores
 from utility.distributed import Distributed
 from utility.loader import to_device
+from utility.processes import ignore_interrupts
 
 
 @dataclass
@@ -56,7 +57,9 @@ def predict(
     start = time.perf_counter()
     texts = model.cached(texts)
     own = dist.shard(list(range(len(clips))))
-    loader = DataLoader(Subset(clips, own), batch_size, num_workers=num_workers, collate_fn=_readable, pin_memory=False)
+    loader = DataLoader(
+        Subset(clips, own), batch_size, num_workers=num_workers, collate_fn=_readable, worker_init_fn=ignore_interrupts
+    )
     rows: dict[int, tuple[Any, int, str]] = {}
     failed: dict[str, str] = {}
     position = 0

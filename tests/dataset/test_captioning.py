@@ -144,6 +144,18 @@ def test_a_step_holds_the_same_captions_however_it_is_cut(corpus, store, vocabul
     assert steps(corpus, store, vocabulary, world, micro) == whole
 
 
+def test_processes_that_load_draw_the_pairings_of_every_epoch(corpus, store, vocabulary):
+    """They outlive an epoch, and have a data set of their own."""
+    taken = {}
+    for workers in (0, 1):
+        loader = CaptionLoader(pairs(corpus, store, vocabulary, 2), 12, 6, num_workers=workers)
+        for epoch in (0, 1, 5):
+            loader.set_epoch(epoch)
+            taken[workers, epoch] = [(b.names, b.l2r.tolist(), b.r2l.tolist()) for b in loader]
+    for epoch in (0, 1, 5):
+        assert taken[0, epoch] == taken[1, epoch]
+
+
 def test_a_loader_resumes_inside_an_epoch(corpus, store, vocabulary):
     loader = CaptionLoader(pairs(corpus, store, vocabulary, 3), 12, 6)
     loader.set_epoch(4)

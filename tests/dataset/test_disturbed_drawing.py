@@ -7,9 +7,10 @@ import sys
 import time
 from functools import partial
 
+import hardships
 import numpy as np
 import pytest
-from launch import ENVIRONMENT
+from launch import ENVIRONMENT, ROOT
 
 from dataset import mini_motion
 from extractors import compress_video
@@ -36,6 +37,21 @@ def test_ctrl_c_keeps_what_is_drawn(tmp_path):
     drawn = sorted((tmp_path / "videos").glob("video*.mp4"))
     assert 3 <= len(drawn) < 1000 and all(VideoReader(path).info.num_frames for path in drawn)
     assert not (tmp_path / "metadata" / "captions.json").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_while_processes_compress(tmp_path):
+    films, program = tmp_path / "in", ROOT / "extractors" / "compress_video.py"
+    films.mkdir()
+    for number in range(40):
+        write_video(films / f"{number}.mp4", [np.full((64, 96, 3), 99, np.uint8)] * 90, fps=30)
+    command = [sys.executable, program, "--input_root", films, "--output_root", tmp_path / "out", "--workers", "2"]
+    result = hardships.press_ctrl_c(command, lambda: len(list((tmp_path / "out").glob("[0-9]*.mp4"))) > 2)
+    assert result.returncode == 130 and "Traceback" not in result.stderr, result.stderr
+    assert "what is finished stays, the same command continues" in result.stderr
+    assert not list((tmp_path / "out").glob(".*"))
+    assert hardships.run(command).returncode == 0
+    assert len(list((tmp_path / "out").glob("[0-9]*.mp4"))) == 40
 
 
 def test_a_killed_process_that_draws_is_a_message_and_the_rerun_completes(tmp_path, monkeypatch, capsys):
