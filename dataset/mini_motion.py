@@ -2,11 +2,15 @@
 
     python -m dataset.mini_motion                                  # 3,000 clips into dataset/MiniMotion
     python -m dataset.mini_motion --num_clips 40 --seed 3 --root DIR
+    python -m dataset.mini_motion --places --root DIR              # the same scripts, in places that captions name
 
 Clips of two to four seconds, real H.264 files of several sizes and frame rates, show coloured shapes that move over
 textured backgrounds; a third of them show two shapes in a relation. Five captions per clip come from a grammar. One
 fifth of all (colour, shape, action) combinations occurs in the test split only. A killed run continues where it
 stopped: what a clip shows depends on the seed, its number and its split alone.
+
+With `--places` something stands still at the lower edge of every clip, a sea or a wall, and every caption says over what
+a thing moves. Nothing else tells it: places are drawn evenly, whatever moves above them.
 
 Written below the root: `videos/video{k}.mp4`, then `metadata/captions.json` (MSR-VTT schema, splits train, validate,
 test), then `metadata/attributes.json` (what each clip shows, the synonyms).
@@ -44,6 +48,7 @@ class MiniMotionArguments:
         default=None, metadata={"help": "folder of the corpus; default dataset/MiniMotion beside the programs"}
     )
     workers: int = field(default=0, metadata={"help": "processes; 0: one per core"})
+    places: bool = field(default=False, metadata={"help": "clips are in places, and captions name them"})
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Clip:
     relation: str | None
     unseen: bool
     captions: tuple[str, ...]
+    place: str | None = None
 
     @property
     def video_id(self) -> str:
@@ -69,10 +75,11 @@ def unseen_combinations(seed: int) -> set[grammar.Thing]:
     return {everything[k] for k in order[: round(UNSEEN * len(everything))]}
 
 
-def script(number: int, split: str, seed: int, unseen: set[grammar.Thing]) -> Clip:
+def script(number: int, split: str, seed: int, unseen: set[grammar.Thing], places: bool = False) -> Clip:
     """The script of clip `number`.
 
-    Every third clip has two objects. Half of the other test clips show combinations that training never shows.
+    Every third clip has two objects. Half of the other test clips show combinations that training never shows. Places
+    change nothing of what moves.
     """
     rng = np.random.default_rng([seed, 1, number])
     colors, shapes = list(grammar.COLORS), list(grammar.SHAPES)
@@ -95,10 +102,12 @@ def script(number: int, split: str, seed: int, unseen: set[grammar.Thing]) -> Cl
         held_back = any(thing in unseen for thing in things)
         if held_back == wants_unseen:
             break
-    return Clip(number, split, things, relation, held_back, tuple(grammar.captions(list(things), relation, rng)))
+    place = str(rng.choice(list(grammar.PLACES))) if places else None
+    captions = tuple(grammar.captions(list(things), relation, rng, place=place))
+    return Clip(number, split, things, relation, held_back, captions, place)
 
 
-def scripts(num_clips: int, seed: int) -> list[Clip]:
+def scripts(num_clips: int, seed: int, places: bool = False) -> list[Clip]:
     """Scripts of a whole corpus.
 
     Raises:
@@ -112,14 +121,14 @@ def scripts(num_clips: int, seed: int) -> list[Clip]:
     num_test, num_validate = round(TEST * num_clips), max(round(VALIDATE * num_clips), 2)
     first_test = num_clips - num_test
     names = ["train"] * (first_test - num_validate) + ["validate"] * num_validate + ["test"] * num_test
-    return [script(number, split, seed, unseen) for number, split in enumerate(names)]
+    return [script(number, split, seed, unseen, places) for number, split in enumerate(names)]
 
 
 def _draw_and_write(clip: Clip, seed: int, folder: Path) -> None:
     from dataset.mini_motion_scenes import draw
     from utility.video_writer import write_video
 
-    frames, rate = draw(list(clip.things), clip.relation, np.random.default_rng([seed, 2, clip.number]))
+    frames, rate = draw(list(clip.things), clip.relation, np.random.default_rng([seed, 2, clip.number]), clip.place)
     write_video(folder / f"{clip.video_id}.mp4", frames, rate, crf=23, preset="superfast")
 
 
@@ -128,7 +137,7 @@ def _write_json(path: Path, content: dict) -> None:
         partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
-def make(root: Path, num_clips: int = 3000, seed: int = 0, workers: int = 0) -> list[Clip]:
+def make(root: Path, num_clips: int = 3000, seed: int = 0, workers: int = 0, places: bool = False) -> list[Clip]:
     """Draw the corpus below `root`; clips that an earlier run with the same settings finished are kept.
 
     Returns:
@@ -140,11 +149,12 @@ def make(root: Path, num_clips: int = 3000, seed: int = 0, workers: int = 0) -> 
     """
     from tqdm import tqdm
 
-    clips = scripts(num_clips, seed)
+    clips = scripts(num_clips, seed, places)
     videos, metadata = root / "videos", root / "metadata"
     videos.mkdir(parents=True, exist_ok=True)
     metadata.mkdir(parents=True, exist_ok=True)
-    settings = {"seed": seed, "num_clips": num_clips, "version": VERSION}
+    # Named only where there are some, so that corpora without places stay what they are.
+    settings = {"seed": seed, "num_clips": num_clips, "version": VERSION} | ({"places": True} if places else {})
     marker = metadata / "settings.json"
     before = json.loads(marker.read_text()) if marker.exists() else None
     if before is None and (any(videos.iterdir()) or (metadata / "captions.json").exists()):
@@ -176,7 +186,7 @@ def make(root: Path, num_clips: int = 3000, seed: int = 0, workers: int = 0) -> 
     _write_json(
         metadata / "captions.json",
         {
-            "info": {"description": "MiniMotion", "seed": seed, "num_clips": num_clips, "version": VERSION},
+            "info": {"description": "MiniMotion", **settings},
             "videos": [{"video_id": clip.video_id, "id": clip.number, "split": clip.split} for clip in clips],
             "sentences": [{"video_id": v, "caption": c, "sen_id": k} for k, (v, c) in enumerate(sentences)],
         },
@@ -184,14 +194,15 @@ def make(root: Path, num_clips: int = 3000, seed: int = 0, workers: int = 0) -> 
     _write_json(
         metadata / "attributes.json",
         {
-            "synonyms": grammar.SYNONYMS,
+            "synonyms": grammar.SYNONYMS | ({"place": grammar.PLACES} if places else {}),
             "videos": {
                 clip.video_id: {
                     "objects": [asdict(thing) for thing in clip.things],
                     "relation": clip.relation,
                     "unseen": clip.unseen,
-                    "true_sentence": grammar.true_sentence(list(clip.things), clip.relation),
+                    "true_sentence": grammar.true_sentence(list(clip.things), clip.relation, clip.place),
                 }
+                | ({"place": clip.place} if places else {})
                 for clip in clips
             },
         },
@@ -205,7 +216,7 @@ def main(argv: list[str] | None = None) -> int:
 
     (args,) = parse((MiniMotionArguments,), argv, description="Draw the MiniMotion corpus.")
     try:
-        make(Path(args.root or DEFAULT_ROOT), args.num_clips, args.seed, args.workers)
+        make(Path(args.root or DEFAULT_ROOT), args.num_clips, args.seed, args.workers, args.places)
     except (OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -1,10 +1,11 @@
 """The words of MiniMotion: attribute values, their closed synonym lists, and the grammar of its captions.
 
-Every word that names a colour, a shape or an action comes from `SYNONYMS`; the sentences around them use none of these
-words. A caption can therefore be checked by looking for the phrases of each class: `named_values`.
+Every word that names a colour, a shape, an action or a place comes from the lists here; the sentences around them use
+none of these words. A caption can therefore be checked by looking for the phrases of each class: `named_values`.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,27 +46,40 @@ RELATIONS = {
     "passes behind": [("passes behind", "passing behind"), ("goes behind", "going behind")],
     "meets": [("meets", "meeting"), ("bumps into", "bumping into")],
 }
+# Singular nouns: the words of a knowledge graph are lemmas, and a backbone knows the words of its captions only.
+PLACES = {
+    "sea": ["sea", "water"],
+    "mountain": ["mountain", "peak"],
+    "forest": ["forest", "wood"],
+    "city": ["city", "town"],
+    "desert": ["desert", "sand"],
+    "meadow": ["meadow", "grass"],
+    "wall": ["wall", "brickwork"],
+    "fence": ["fence", "railing"],
+}
+WHERE = ("over", "above")
 ACTIONS = {action: [form for pair in verbs for form in pair] for action, verbs in VERBS.items()}
 RELATION_PHRASES = {relation: [form for pair in verbs for form in pair] for relation, verbs in RELATIONS.items()}
 SYNONYMS = {"color": COLORS, "shape": SHAPES, "action": ACTIONS}
 
+# {where} is " over the sea" in a corpus with places, else empty.
 ONE_OBJECT = (
-    "a {color} {shape} {third}",
-    "a {color} {shape} is {ing}",
-    "there is a {color} {shape} {ing}",
-    "the {shape} is {color} and it {third}",
-    "we see a {shape} in {color} that is {ing}",
-    "{ing} in the picture is a {color} {shape}",
-    "something {color} {third} and it is a {shape}",
+    "a {color} {shape} {third}{where}",
+    "a {color} {shape} is {ing}{where}",
+    "there is a {color} {shape} {ing}{where}",
+    "the {shape} is {color} and it {third}{where}",
+    "we see a {shape} in {color} that is {ing}{where}",
+    "{ing} in the picture is a {color} {shape}{where}",
+    "something {color} {third}{where} and it is a {shape}",
 )
 TWO_OBJECTS = (
-    "a {color} {shape} {third} a {color2} {shape2}",
-    "a {color} {shape} is {ing} a {color2} {shape2}",
-    "there is a {color} {shape} {ing} a {color2} {shape2}",
-    "the {shape} in {color} {third} the {shape2} in {color2}",
-    "we see a {color} {shape} that {third} a {color2} {shape2}",
-    "one {color} {shape} is {ing} one {color2} {shape2}",
-    "in the picture the {color} {shape} {third} the {color2} {shape2}",
+    "a {color} {shape} {third} a {color2} {shape2}{where}",
+    "a {color} {shape} is {ing} a {color2} {shape2}{where}",
+    "there is a {color} {shape} {ing} a {color2} {shape2}{where}",
+    "the {shape} in {color} {third} the {shape2} in {color2}{where}",
+    "we see a {color} {shape} that {third} a {color2} {shape2}{where}",
+    "one {color} {shape} is {ing} one {color2} {shape2}{where}",
+    "in the picture the {color} {shape} {third} the {color2} {shape2}{where}",
 )
 USUAL = 0.7  # share of the first synonym among the words that are drawn
 
@@ -79,7 +93,7 @@ class Thing:
     action: str
 
 
-def _draw(options: list, rng: np.random.Generator):
+def _draw(options: Sequence, rng: np.random.Generator):
     return options[0] if rng.random() < USUAL else options[rng.integers(1, len(options))]
 
 
@@ -87,8 +101,13 @@ def _with_articles(sentence: str) -> str:
     return re.sub(r"\ba (?=[aeiou])", "an ", sentence)
 
 
-def captions(things: list[Thing], relation: str | None, rng: np.random.Generator, count: int = 5) -> list[str]:
+def captions(
+    things: list[Thing], relation: str | None, rng: np.random.Generator, count: int = 5, place: str | None = None
+) -> list[str]:
     """`count` paraphrases of a clip, each from another sentence pattern.
+
+    Args:
+        place: named in each, if there is one.
 
     Raises:
         ValueError: more captions are asked for than there are patterns.
@@ -100,22 +119,24 @@ def captions(things: list[Thing], relation: str | None, rng: np.random.Generator
     sentences = []
     for pattern in rng.permutation(len(patterns))[:count]:
         third, ing = _draw(verbs, rng)
-        words = {"third": third, "ing": ing}
+        words = {"third": third, "ing": ing, "where": ""}
         for thing, suffix in zip(things, ("", "2"), strict=False):
             words["color" + suffix] = _draw(COLORS[thing.color], rng)
             words["shape" + suffix] = _draw(SHAPES[thing.shape], rng)
+        if place is not None:
+            words["where"] = f" {_draw(WHERE, rng)} the {_draw(PLACES[place], rng)}"
         sentences.append(_with_articles(patterns[pattern].format(**words)))
     return sentences
 
 
-def true_sentence(things: list[Thing], relation: str | None) -> str:
+def true_sentence(things: list[Thing], relation: str | None, place: str | None = None) -> str:
     """The fixed sentence that names the true attributes with the usual words (the upper bound of the demo)."""
     pattern = ONE_OBJECT[1] if relation is None else TWO_OBJECTS[1]
     third, ing = (VERBS[things[0].action] if relation is None else RELATIONS[relation])[0]
     first, last = things[0], things[-1]
-    return _with_articles(
-        pattern.format(color=first.color, shape=first.shape, third=third, ing=ing, color2=last.color, shape2=last.shape)
-    )
+    words = {"color": first.color, "shape": first.shape, "color2": last.color, "shape2": last.shape}
+    where = "" if place is None else f" {WHERE[0]} the {PLACES[place][0]}"
+    return _with_articles(pattern.format(**words, third=third, ing=ing, where=where))
 
 
 _PATTERNS = {
@@ -123,12 +144,12 @@ _PATTERNS = {
         value: re.compile(r"(?<!\w)(?:" + "|".join(map(re.escape, phrases)) + r")(?!\w)")
         for value, phrases in values.items()
     }
-    for kind, values in (SYNONYMS | {"relation": RELATION_PHRASES}).items()
+    for kind, values in (SYNONYMS | {"relation": RELATION_PHRASES, "place": PLACES}).items()
 }
 
 
 def mentions(caption: str, kind: str) -> list[str]:
-    """Values of class `kind` ("color", "shape", "action" or "relation") in the order in which a caption names them."""
+    """Values of class `kind` ("color", "shape", "action", "relation" or "place") in the order in which they are named."""
     text = " ".join(caption.lower().split())
     found = [(match.start(), value) for value, pattern in _PATTERNS[kind].items() for match in pattern.finditer(text)]
     return [value for _, value in sorted(found)]

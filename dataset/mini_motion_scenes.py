@@ -6,6 +6,8 @@ the frame is the origin, x to the right and y down.
 
 import numpy as np
 
+from dataset.mini_motion_places import room_above, with_place
+
 RGB = {
     "red": (214, 32, 36),
     "orange": (248, 138, 18),
@@ -146,8 +148,10 @@ def relation_motion(relation: str, action: str, frames: int, room: tuple[float, 
     )
 
 
-def draw(things: list, relation: str | None, rng: np.random.Generator) -> tuple[np.ndarray, int]:
-    """A clip of one object, or of two in a relation.
+def draw(
+    things: list, relation: str | None, rng: np.random.Generator, place: str | None = None
+) -> tuple[np.ndarray, int]:
+    """A clip of one object, or of two in a relation; above a place, where there is one.
 
     Returns:
         uint8 [F, H, W, 3] RGB frames and their rate per second.
@@ -157,13 +161,20 @@ def draw(things: list, relation: str | None, rng: np.random.Generator) -> tuple[
     seconds = rng.uniform(*SECONDS)
     frames = max(round(seconds * rate), 2)
     short = min(width, height)
-    room = (width / 2 / short, height / 2 / short)
+    room, middle = (width / 2 / short, height / 2 / short), 0.0
+    if place is not None:
+        half, middle = room_above(height / short)
+        room = (room[0], half)
     if relation is None:
         paths = (motion(things[0].action, frames, seconds, room, rng),)
     else:
         paths = relation_motion(relation, things[0].action, frames, room, rng)
-    clip = np.repeat(_texture(height, width, rng)[None].astype(np.float32), frames, 0)
+    background = _texture(height, width, rng)
+    if place is not None:
+        background = with_place(background, place, rng)
+    clip = np.repeat(background[None].astype(np.float32), frames, 0)
     for thing, (position, diameter, visible) in zip(things, paths, strict=True):
+        position = position + (0.0, middle)
         turn = rng.uniform(0, 2 * np.pi)
         color = np.array(RGB[thing.color], np.float32) + rng.normal(0, 5, 3).astype(np.float32)
         _paint(clip, thing.shape, color, turn, position, diameter, visible)
