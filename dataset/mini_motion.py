@@ -9,8 +9,8 @@ textured backgrounds; a third of them show two shapes in a relation. Five captio
 fifth of all (colour, shape, action) combinations occurs in the test split only. A killed run continues where it
 stopped: what a clip shows depends on the seed, its number and its split alone.
 
-With `--places` something stands still at the lower edge of every clip, a sea or a wall, and every caption says over what
-a thing moves. Nothing else tells it: places are drawn evenly, whatever moves above them.
+With `--places` something stands still at the lower edge of every clip, a sea or a wall, and every caption says over
+what a thing moves. Nothing else tells it: places are drawn evenly, whatever moves above them.
 
 Written below the root: `videos/video{k}.mp4`, then `metadata/captions.json` (MSR-VTT schema, splits train, validate,
 test), then `metadata/attributes.json` (what each clip shows, the synonyms).

@@ -149,7 +149,7 @@ _PATTERNS = {
 
 
 def mentions(caption: str, kind: str) -> list[str]:
-    """Values of class `kind` ("color", "shape", "action", "relation" or "place") in the order in which they are named."""
+    """Values of class `kind` (color, shape, action, relation or place) in the order in which a caption names them."""
     text = " ".join(caption.lower().split())
     found = [(match.start(), value) for value, pattern in _PATTERNS[kind].items() for match in pattern.finditer(text)]
     return [value for _, value in sorted(found)]

@@ -1,11 +1,12 @@
-"""Action graphs of which a part is taken away or mixed up: what a captioner loses without it, it has used.
+"""Action graphs of which a part is taken away or mixed up, and features of the wrong video: what a captioner loses
+without the right ones, it has used.
 
 Letters in shapes: S slots, P nodes per slot, D node width, A action width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -67,5 +68,29 @@ def write_altered(source: FeatureStore, path: Path, alteration: str, seed: int =
         for number, name in enumerate(tqdm(source.ids, desc=alteration, unit="video", disable=None)):
             if name not in writer.done:
                 writer.write(name, change(source[name], np.random.default_rng([seed, number])))
+        writer.finish()
+    return FeatureStore(path)
+
+
+def write_dealt(source: FeatureStore, path: Path, groups: Iterable[Sequence[str]], seed: int = 0) -> FeatureStore:
+    """The same features under another path, dealt anew: every video has those of another one of its group.
+
+    Args:
+        groups: ids that share a split; a video alone in its group keeps what it has.
+        seed: of the deal; it becomes part of the settings.
+
+    Raises:
+        SettingsMismatch: other features are there.
+    """
+    # What chose the features does not know this choice.
+    settings = {key: value for key, value in source.settings.items() if key != "table"}
+    settings |= {"altered": "of another video", "alteration_seed": seed}
+    rng = np.random.default_rng(seed)
+    with FeatureWriter(path, settings, notes=source.notes) as writer:
+        for group in groups:
+            order = rng.permutation([name for name in group if name in source])
+            for name, other in zip(order, np.roll(order, 1), strict=True):
+                if name not in writer.done:
+                    writer.write(str(name), source[other], source.attributes(other))
         writer.finish()
     return FeatureStore(path)

@@ -101,8 +101,9 @@ def one_run(args: AblationArguments, row: Row, seed: int) -> None:
     """
     import main as captioner_program
     from dataset.arguments import DataArguments, open_corpus
+    from dataset.caption_features import CaptionFeatures
     from scripts.ablation_features import features_of
-    from scripts.ablation_table import measure
+    from scripts.ablation_scores import measure
     from scripts.demo import Stages
 
     folder = Path(args.output_dir)
@@ -125,7 +126,8 @@ def one_run(args: AblationArguments, row: Row, seed: int) -> None:
     start = time.perf_counter()
     Stages.run("main.py", captioner_program.main, *words)
     seconds = time.perf_counter() - start
-    line = {"row": row.name, "seed": seed, "settings": settings, "scores": measure(output, corpus.root)}
+    rel = CaptionFeatures(Path(features), corpus.name, row.features).stores.get("rel")
+    line = {"row": row.name, "seed": seed, "settings": settings, "scores": measure(output, corpus, rel)}
     with open(folder / RUNS, "a", encoding="utf-8") as file:
         file.write(json.dumps(line | {"seconds": round(seconds, 1)}) + "\n")
 

@@ -5,8 +5,9 @@ What is not there is made by the programs that a user would call, in the samplin
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shutil import copyfile
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from dataset.arguments import DataArguments, features_dir
 from dataset.caption_features import CaptionFeatures
 from dataset.corpus import Corpus
 from dataset.seen_videos import note_path
-from graphs.alterations import write_altered
+from graphs.alterations import write_altered, write_dealt
 from scripts.ablation_rows import Row
 from scripts.demo import OBJECTS, Stages
 from utility.caption_evaluation import write_text
@@ -35,16 +36,28 @@ def features_of(args: AblationArguments, row: Row, corpus: Corpus) -> tuple[str,
     make_absent(args, row, corpus, folder)
     stores = CaptionFeatures(folder, corpus.name, row.features).stores
     hashes = {store.path.stem.removeprefix(f"{corpus.name}_"): store.settings_hash for store in stores.values()}
-    if row.altered is None:
+    if row.altered is None and not row.dealt:
         return f"{folder.as_posix()}/", hashes
     altered = Path(args.output_dir) / "features" / row.name
-    path = feature_path(altered, corpus.name, f"{row.features}_graph")
-    if not path.is_file():
-        write_altered(stores["graphs"], path, row.altered)
+    paths = {part: altered / store.path.name for part, store in stores.items()}
+    if not all(path.is_file() for path in paths.values()):
+        write_parts(row, stores, paths, corpus)
         trained_on = note_path(folder, corpus.name)
         if trained_on.is_file():
             write_text(note_path(altered, corpus.name), trained_on.read_text(encoding="utf-8"))
     return f"{altered.as_posix()}/", hashes
+
+
+def write_parts(row: Row, stores: Mapping[str, FeatureStore], paths: Mapping[str, Path], corpus: Corpus) -> None:
+    """The features of a row in a folder of their own: of its graphs or its relations another version."""
+    for part, path in paths.items():
+        if part == "graphs" and row.altered is not None:
+            write_altered(stores[part], path, row.altered)
+        elif part == "rel" and row.dealt:
+            write_dealt(stores[part], path, corpus.splits.values())
+        else:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            copyfile(stores[part].path, path)
 
 
 def make_absent(args: AblationArguments, row: Row, corpus: Corpus, folder: Path) -> None:

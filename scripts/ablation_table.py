@@ -6,49 +6,20 @@ alike. A difference counts where the 95 % interval of its mean (Student's t over
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
 from scripts.ablation_rows import ROWS, Row
+from scripts.ablation_scores import SCORES
 from scripts.table_cells import spread
 
-SCORES = {
-    "CIDEr": "CIDEr", "BLEU_4": "BLEU-4", "ROUGE_L": "ROUGE-L", "color_accuracy": "colour",
-    "shape_accuracy": "shape", "action_accuracy": "action", "relation_accuracy": "relation",
-}  # fmt: skip
 # 97.5 % quantiles of Student's t by degrees of freedom; beyond them that of the normal distribution is near enough.
 T_QUANTILES = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262, 2.228)
 NORMAL_QUANTILE = 1.96
 
 Runs = Sequence[Mapping[str, Any]]
-
-
-def measure(run: Path, root: Path) -> dict[str, float]:
-    """What the captions of a finished training are worth, by the names of `SCORES`.
-
-    Args:
-        run: its folder, with `test_scores.json` and `test_predictions.json`.
-        root: folder of the corpus.
-    """
-    from scripts.demo import accuracies, write_predictions
-
-    scores = json.loads((run / "test_scores.json").read_text(encoding="utf-8"))
-    predictions = write_predictions(root, run, run / "predictions_with_attributes.json")
-    found = {name: scores[name] for name in ("CIDEr", "BLEU_4", "ROUGE_L")} | accuracies(predictions)
-    return found | relation_accuracy(predictions["videos"])
-
-
-def relation_accuracy(videos: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Share of two-object clips whose caption names the true relation and no other."""
-    from dataset.mini_motion_grammar import named_values
-
-    clips = [video for video in videos if video["relation"] is not None]
-    right = sum(named_values(clip["caption"], "relation") == {clip["relation"]} for clip in clips)
-    return {"relation_accuracy": right / max(len(clips), 1), "two_object_videos": len(clips)}
 
 
 @dataclass(frozen=True)
@@ -81,7 +52,7 @@ def difference(first: Mapping[int, float], second: Mapping[int, float]) -> Diffe
 
 def by_seed(runs: Runs, row: str, score: str) -> dict[int, float]:
     """{seed: score} of a row."""
-    return {run["seed"]: run["scores"][score] for run in runs if run["row"] == row}
+    return {run["seed"]: run["scores"][score] for run in runs if run["row"] == row and score in run["scores"]}
 
 
 def table(runs: Runs) -> list[str]:
@@ -93,10 +64,12 @@ def table(runs: Runs) -> list[str]:
         lines += ["What does not help, or is not missed:", "", *(f"- {line}" for line in failed), ""]
     if worked:
         lines += ["What makes a difference:", "", *(f"- {line}" for line in worked), ""]
-    lines += [f"| graphs and features | {' | '.join(SCORES.values())} |", "|---" * (len(SCORES) + 1) + "|"]
+    scores = {name: label for name, label in SCORES.items() if any(name in run["scores"] for run in runs)}
+    lines += [f"| graphs and features | {' | '.join(scores.values())} |", "|---" * (len(scores) + 1) + "|"]
     for row in rows:
         own = [run for run in runs if run["row"] == row.name]
-        cells = [spread([run["scores"][name] for run in own], 2) for name in SCORES]
+        measured = ([run["scores"][name] for run in own if name in run["scores"]] for name in scores)
+        cells = [spread(values, 2) if values else "" for values in measured]
         lines.append(f"| {row.label} | {' | '.join(cells)} |")
     return [*lines, "", how_it_was_made(runs)]
 
@@ -142,9 +115,10 @@ def how_it_was_made(runs: Runs) -> str:
     seeds = sorted({run["seed"] for run in runs})
     clips = "all training clips" if settings["limit"] is None else f"the first {settings['limit']} training clips"
     batches = "" if settings["batch_size"] is None else f" in batches of {settings['batch_size']} captions"
+    places = "; place: of all" if "place_accuracy" in scores else ""
     return (
         f"{settings['epochs']} epochs on {clips}{batches}, the same for every row; seeds {', '.join(map(str, seeds))}. "
         "In the table mean ± standard deviation over the seeds, in the sentences mean difference ± half its 95 % "
         f"interval, seed by seed. Colour, shape and action: of {scores['one_object_videos']} test clips with one "
-        f"object; relation: of {scores['two_object_videos']} with two."
+        f"object; relation: of {scores['two_object_videos']} with two{places}."
     )

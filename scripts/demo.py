@@ -250,7 +250,7 @@ def write_predictions(root: Path, captioner: Path, path: Path) -> dict[str, Any]
     videos = [
         {
             "id": name, "caption": caption, "references": references[name], "objects": attributes[name]["objects"],
-            "relation": attributes[name]["relation"], "unseen": attributes[name]["unseen"],
+            **{key: attributes[name][key] for key in ("relation", "unseen", "place") if key in attributes[name]},
         }
         for name, caption in said.items()
     ]  # fmt: skip

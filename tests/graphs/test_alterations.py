@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from graphs.alterations import ALTERATIONS, write_altered
+from graphs.alterations import ALTERATIONS, write_altered, write_dealt
 from utility.feature_store import FeatureStore, FeatureWriter, SettingsMismatch
 
 SLOTS, NODES = 5, 3
@@ -69,3 +69,22 @@ def test_an_altered_file_says_so_repeats_itself_and_refuses_another_alteration(s
         assert (altered[name]["temporal"] != other[name]["temporal"]).any()
     with pytest.raises(SettingsMismatch, match="altered was 'edges shuffled', now 'nodes zeroed'"):
         write_altered(source, path, "nodes zeroed")
+
+
+def test_dealt_features_are_those_of_another_video_of_the_group_texts_included(tmp_path):
+    with FeatureWriter(tmp_path / "C_rel.hdf5", {"stage": "relations", "table": "of these rows"}) as writer:
+        for number, name in enumerate("abcdefg"):
+            writer.write(name, {"rel": np.full((2, 3), number)}, {"texts": name})
+        writer.finish()
+    source, groups = FeatureStore(tmp_path / "C_rel.hdf5"), (["a", "b", "c", "d"], ["e", "f", "without features"])
+    dealt = write_dealt(source, tmp_path / "dealt" / "C_rel.hdf5", groups, seed=4)
+    assert sorted(dealt.ids) == list("abcdef")
+    for group in groups:
+        present = [name for name in group if name in source]
+        others = [dealt.attributes(name)["texts"] for name in present]
+        assert sorted(others) == present and all(map(str.__ne__, others, present))
+        for name, other in zip(present, others, strict=True):
+            np.testing.assert_array_equal(dealt[name]["rel"], source[other]["rel"])
+    assert dealt.settings == {"stage": "relations", "altered": "of another video", "alteration_seed": 4}
+    same = write_dealt(source, tmp_path / "again" / "C_rel.hdf5", groups, seed=4)
+    assert all(same.attributes(name) == dealt.attributes(name) for name in dealt.ids)

@@ -19,7 +19,7 @@ from utility.feature_store import FeatureStore
 def drawn(tmp_path_factory):
     """A corpus of thirty clips with the features that a demo leaves behind."""
     root = tmp_path_factory.mktemp("drawn") / "MiniMotion"
-    assert mini_motion.main(["--num_clips", "30", "--root", str(root), "--workers", "1"]) == 0
+    assert mini_motion.main(["--num_clips", "30", "--root", str(root), "--workers", "1", "--places"]) == 0
     backbone, network = make_backbone(root.parent / "clip", 0), make_action_network(root.parent / "i3d")
     words = ["--dataset", "minimotion", "--data_root", str(root), "--device", "cpu", "--decode_workers", "0"]
     words += ["--features", str(root.parent / "features"), "--slots", "3", "--rate", "1", "--precision", "fp32"]
@@ -54,13 +54,18 @@ def runs(output):
 def test_every_row_trains_and_is_scored(ablated):
     assert [run["row"] for run in runs(ablated)] == list(ROWS)
     for run in runs(ablated):
+        row = ROWS[run["row"]]
         assert run["seed"] == 3 and run["scores"]["CIDEr"] >= 0 and 0 <= run["scores"]["relation_accuracy"] <= 1
         assert run["scores"]["one_object_videos"] + run["scores"]["two_object_videos"] == 3
+        assert 0 <= run["scores"]["place_accuracy"] <= 1 and ("places_in_rows" in run["scores"]) == (
+            "rel" in row.features
+        )
         config = load_checkpoint(ablated / run["row"] / "seed3" / "best").config
-        row = ROWS[run["row"]]
         assert config["model_name"] == f"MiniMotion_{row.features}+videomask"
         assert config["features"]["settings"].get("altered") == row.altered
-        assert ("relations" in config) == ("rel" in row.features)
+        assert ("relations" in config) == ("rel" in row.features and not row.dealt)
+        dealt = config["features"]["others"].get("rel", {}).get("altered")
+        assert dealt == ("of another video" if row.dealt else None)
         assert config["arguments"]["shuffle_videos"] == (row.name == "blind")
         assert str(config["captioner"]["attention"]) == (row.flags[1] if "--attention" in row.flags else "1")
     table = (ablated / "table.md").read_text()

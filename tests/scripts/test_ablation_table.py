@@ -4,11 +4,14 @@ import numpy as np
 import pytest
 
 from scripts.ablation_rows import ROWS
-from scripts.ablation_table import SCORES, Difference, by_seed, difference, relation_accuracy, table
+from scripts.ablation_table import SCORES, Difference, by_seed, difference, table
+
+PLACES = ("place_accuracy", "places_in_rows")
 
 
 def run(row, seed, cider, **others):
-    scores = dict.fromkeys(SCORES, 0.5) | {"CIDEr": cider, "one_object_videos": 18, "two_object_videos": 9}
+    scores = dict.fromkeys(set(SCORES) - set(PLACES), 0.5)
+    scores |= {"CIDEr": cider, "one_object_videos": 18, "two_object_videos": 9}
     settings = {"epochs": 3, "limit": None, "batch_size": 40, "features": {}}
     return {"row": row, "seed": seed, "scores": scores | others, "seconds": 10 * seed, "settings": settings}
 
@@ -64,11 +67,16 @@ def test_every_row_is_compared_with_rows_that_exist():
     assert [row.name for row in ROWS.values() if not row.against] == ["GBased"]
 
 
-def test_relations_count_in_clips_with_two_objects_only():
-    videos = [
-        {"caption": "a red ring bumps into a blue star", "relation": "meets"},
-        {"caption": "a red ring is going behind a blue star", "relation": "meets"},
-        {"caption": "a red ring meets and follows a blue star", "relation": "meets"},
-        {"caption": "a red ring follows a blue star", "relation": None},
-    ]
-    assert relation_accuracy(videos) == {"relation_accuracy": 1 / 3, "two_object_videos": 3}
+def test_places_have_columns_where_the_corpus_has_places_and_cells_where_rows_tell_them():
+    assert not any("place" in line for line in table([run("OBased", 0, 1.0)]))
+    runs = [run("OBased", seed, 1.0, place_accuracy=0.1 + 0.01 * seed) for seed in range(3)]
+    runs += [run("OBased+rel", seed, 1.5, place_accuracy=0.9, places_in_rows=0.75) for seed in range(3)]
+    lines = table(runs)
+    assert lines[2].startswith("- `OBased+rel` against `OBased`: helps") and lines[2].endswith(
+        "; also place +0.790 ± 0.025"
+    )
+    head = next(number for number, line in enumerate(lines) if line.startswith("| graphs"))
+    assert lines[head].endswith("| relation | place | place in the relation rows |")
+    assert lines[head + 2].endswith("| 0.50 ± 0.00 | 0.11 ± 0.01 |  |")
+    assert lines[head + 3].endswith("| 0.50 ± 0.00 | 0.90 ± 0.00 | 0.75 ± 0.00 |")
+    assert lines[-1].endswith("relation: of 9 with two; place: of all.")
