@@ -13,7 +13,8 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.recognition.recogniser import ClassTexts, Recogniser
+from model.recognition.recogniser import Recogniser
+from model.recognition.towers import ClassTexts
 
 
 @dataclass(frozen=True)

@@ -125,7 +125,7 @@ def outputs(model, scene, labels, case, arrays) -> None:
 
 def text_parts(model, scene, arrays, tolerance) -> None:
     """Intermediate values of Video-CoOp."""
-    from model.recognition.recogniser import live_mask
+    from model.recognition.towers import live_mask
 
     texts = scene.texts(model, scene.classes)
     with torch.inference_mode():
