@@ -22,7 +22,9 @@ def flag(default: Any, text: str) -> Any:
 class RecognitionData:
     """The corpus and how it is divided: what a config file has under "dataset-config"."""
 
-    dataset: str | None = flag(None, f"{CHOICES}; default: what dataset/paths.json says, else minimotion")
+    dataset: str | None = flag(
+        None, f"{CHOICES}; default: folder where --data_root is given, else what dataset/paths.json says or minimotion"
+    )
     data_root: str | None = flag(None, "folder of the corpus; default: of dataset/paths.json, else dataset/NAME")
     lists: str | None = flag(None, "folder of the official lists; default: looked for in the data root")
     split_number: int = flag(1, "which of the official splits of UCF101 or HMDB51: 1, 2 or 3")

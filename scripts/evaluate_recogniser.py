@@ -56,9 +56,8 @@ def run(args: EvaluateArguments, data: RecognitionData, dist: Any) -> None:
 
     run = read_run(find_run(args.checkpoint))
     model, backbone = load_recogniser(run, args.backbone, dist.device)
-    trained_on = json.loads((run.folder / "config.json").read_text(encoding="utf-8"))["corpus"]
     if data.dataset is None and data.data_root is None:
-        data = replace(data, dataset=trained_on)
+        data = replace(data, dataset=run.corpus)
     corpus = data.open()
     if not corpus.splits.get(args.split):
         parts = ", ".join(split for split, clips in corpus.splits.items() if clips)
@@ -73,7 +72,7 @@ def run(args: EvaluateArguments, data: RecognitionData, dist: Any) -> None:
     known = set(run.classes)
     report = {
         "method": run.method,
-        "trained_on": trained_on,
+        "trained_on": run.corpus,
         "corpus": corpus.name,
         "split": args.split,
         "classes_never_trained_on": sum(c not in known for c in corpus.classes),

@@ -6,7 +6,7 @@
 
 Prints the five most likely actions of every video with their probabilities. `--classes` scores names that were never
 trained on; with `--backbone` and no `--checkpoint` the backbone alone names them (zero-shot). Of a folder every video
-is read; what cannot be read is said.
+is read; what cannot be read is said on standard error, with stage and cause.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ class RecogniseArguments:
     num_temporal_views: int | None = flag(None, "parts of the video that are looked at; default: as in training, or 4")
     num_spatial_views: int | None = flag(None, "squares along the long side; default: as in training, or 3")
     json: bool = flag(False, "print one JSON object and nothing else")
+    strict: bool = flag(False, "end with status 1 if a video cannot be read")
     device: str = flag("auto", "auto, cpu, cuda or cuda:N")
 
     def __post_init__(self):
@@ -73,26 +74,30 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(args: RecogniseArguments, videos: Sequence[str], dist: Any) -> int:
-    """Exit status: 2 if not one video could be read."""
+    """Exit status: 2 if not one video could be read, with `strict` 1 if one could not."""
+    from utility.video import VideoError
+
     model, backbone, classes, views = load(args, dist.device)
     classes = class_names(args.classes) if args.classes else classes
     files = list(video_files(videos))
     shown, failed = [], {}
     for path, outcome in probabilities(model, backbone, classes, views, files, dist.device):
-        if isinstance(outcome, str):
-            failed[str(path)] = outcome
+        if isinstance(outcome, VideoError):
+            failed[str(path)] = {"stage": outcome.stage, "cause": outcome.cause}
             log.warning("%s", outcome)
             continue
         best = outcome.argsort(descending=True)[: args.top].tolist()
         actions = [{"action": classes[k], "probability": round(outcome[k].item(), 4)} for k in best]
         shown.append({"video": str(path), "actions": actions})
         if not args.json:
-            print(f"{path}\t" + "\t".join(f"{a['action']} {100 * a['probability']:.1f} %" for a in actions))
+            print(path, *(f"{100 * a['probability']:6.1f} %  {a['action']}" for a in actions), sep="\n", flush=True)
     if args.json:
         print(json.dumps({"videos": shown, "unreadable": failed}, ensure_ascii=False))
     if failed:
         log.warning("%d of %d videos cannot be read", len(failed), len(files))
-    return 0 if shown else 2
+    if not shown:
+        return 2
+    return 1 if failed and args.strict else 0
 
 
 def load(args: RecogniseArguments, device: Any) -> tuple[Any, Any, list[str], Any]:
@@ -159,7 +164,7 @@ def video_files(words: Sequence[str]) -> Iterator[Path]:
 def probabilities(
     model: Any, backbone: Any, classes: Sequence[str], views: Any, files: Sequence[Path], device: Any
 ) -> Iterator[tuple[Path, Any]]:
-    """(file, probabilities [C], or the cause why it cannot be read) of every file."""
+    """(file, probabilities [C], or the `VideoError` that says why it cannot be read) of every file."""
     import torch
 
     from dataset.action_videos import assemble, decode, view_mask
@@ -171,7 +176,7 @@ def probabilities(
         try:
             pictures = decode(path, views)
         except VideoError as error:
-            yield path, str(error)
+            yield path, error
             continue
         pixels = to_clip(assemble(pictures, views).to(device), backbone.mean, backbone.std)[None]
         with torch.inference_mode():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrained.recogniser_weights import load_recogniser
-from scripts.train_models.run_folder import CHECKPOINT, find_run
+from scripts.train_models.run_folder import CHECKPOINT, CONFIG, find_run, read_run
 from utility.checkpoint import is_checkpoint, load_checkpoint
 from utility.training_run import TrainState
 
@@ -15,22 +15,25 @@ log = logging.getLogger(__name__)
 
 
 def continue_from(
-    spec: str, root: str | None, model: Any, optimizer: Any, lr: float, fresh: bool, epochs: int
+    spec: str, root: str | None, model: Any, optimizer: Any, lr: float, fresh: bool, epochs: int, corpus: str
 ) -> TrainState:
     """Loads what fits of another run into the model, and says what did.
 
-    Where all of it fits, and unless `fresh`, moments of the optimiser and the number of epochs trained come along, so
-    that rates go on where they stopped; the rate itself is always this run's. Else the new run counts from 0.
+    Where all of it fits and the corpus is the same, and unless `fresh`, moments of the optimiser and the number of
+    epochs trained come along, so that rates go on where they stopped; the rate itself is always this run's. Else the
+    new run counts from 0.
 
     Args:
         spec: METHOD/DATASET/RUN_ID, a run's folder, or a recogniser's checkpoint file, published ones too.
+        corpus: name of this run's corpus.
 
     Raises:
         FileNotFoundError: no such run.
         ValueError: nothing fits, or no epoch is left to train.
     """
     path = Path(spec).expanduser()
-    folder = None if path.is_file() and path.name != CHECKPOINT else find_run(spec, root)
+    of_run = path.name == CHECKPOINT and path.with_name(CONFIG).is_file()
+    folder = None if path.is_file() and not of_run else find_run(spec, root)
     checkpoint, left = load_recogniser(model, path if folder is None else folder / CHECKPOINT, partial=True)
     own, stored = model.learner(), checkpoint.learner
     loaded = [name for name in own if name in stored and stored[name].shape == own[name].shape]
@@ -38,7 +41,8 @@ def continue_from(
     if left:
         log.warning("not loaded: %s", "; ".join(left))
     last = folder / "last" if folder is not None else None
-    if left or fresh or last is None or not is_checkpoint(last):
+    if left or fresh or last is None or not is_checkpoint(last) or read_run(folder).corpus != corpus:
+        log.info("epochs and rates start from the beginning")
         return TrainState()
     training = load_checkpoint(last).training or {}
     state = TrainState(**training["state"])

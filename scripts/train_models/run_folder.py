@@ -49,7 +49,7 @@ class Run:
     """A trained recogniser on disk.
 
     Attributes:
-        method, classes: as trained.
+        method, corpus, classes: as trained.
         settings: of the recogniser, complete.
         backbone: {"spec": where it was, "hash": of its weights, "name"}.
         views: what it looks at.
@@ -57,6 +57,7 @@ class Run:
 
     folder: Path
     method: str
+    corpus: str
     classes: list[str]
     settings: dict[str, Any]
     backbone: dict[str, Any]
@@ -71,7 +72,8 @@ def read_run(folder: Path) -> Run:
     config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     try:
         views = ViewSettings(**config["views"])
-        return Run(folder, config["method"], config["classes"], config["settings"], config["backbone"], views)
+        known = {name: config[name] for name in ("method", "corpus", "classes", "settings", "backbone")}
+        return Run(folder, views=views, **known)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{folder / CONFIG} does not describe a recogniser: {error}") from error
 

@@ -205,7 +205,7 @@ class Session:
         if run.continue_from and not run.resume:
             fresh = run.use_fresh_lr_scheduler
             state = continue_from(
-                run.continue_from, run.models_root, self.model, optimizer, run.lr, fresh, run.epochs
+                run.continue_from, run.models_root, self.model, optimizer, run.lr, fresh, run.epochs, self.corpus.name
             )  # fmt: skip
         if not state.epoch:
             state.epoch = min(run.epochs_to_skip, run.epochs - 1)

@@ -116,7 +116,7 @@ class RecogniserArguments:
         None, "start from the learnt tensors of another run, METHOD/DATASET/RUN_ID or a path; what fits is loaded"
     )
     use_fresh_lr_scheduler: bool = flag(
-        False, "with continue_from: count epochs and rates from the beginning even where all tensors fit"
+        False, "with continue_from: count epochs and rates from the beginning even on the same corpus"
     )
     epochs: int | None = flag(None, "passes over the training clips; the default depends on the method")
     lr: float | None = flag(None, "first learning rate; the default depends on the method")

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from dataset import data_roots
 from dataset.action_lists import READERS
 from dataset.corpus import CorpusError
+from dataset.recognition_settings import RecognitionData
 
 
 def counts(corpus):
@@ -125,3 +127,27 @@ def test_minimotion_takes_one_object_clips(tmp_path):
 def test_missing_lists_say_where_to_put_them(tmp_path, name):
     with pytest.raises(FileNotFoundError, match="--lists DIR"):
         READERS[name](tmp_path)
+
+
+def test_flags_say_corpus_lists_split_and_place(tmp_path, monkeypatch):
+    """`--data_root`, else paths.json, else dataset/NAME; `--dataset`, else what paths.json says."""
+    lists, root, paths = tmp_path / "lists", tmp_path / "ucf", tmp_path / "paths.json"
+    lists.mkdir()
+    (lists / "classInd.txt").write_text("1 Archery\n")
+    for number in (1, 2):
+        (lists / f"trainlist0{number}.txt").write_text(f"Archery/v_Archery_g0{number}_c01.avi 1\n")
+        (lists / f"testlist0{number}.txt").write_text("Archery/v_Archery_g09_c01.avi\n")
+        touch(root / "Archery" / f"v_Archery_g0{number}_c01.avi")
+    monkeypatch.setattr(data_roots, "PATHS_FILE", paths)
+    assert RecognitionData().kind == "minimotion"
+    paths.write_text(json.dumps({"dataset_default": "UCF-101", "UCF101": str(root)}))
+    for number in (1, 2):
+        opened = RecognitionData(lists=str(lists), split_number=number).open()
+        assert opened.name == "UCF101"
+        assert [clip.group for clip in opened.splits["train"]] == [f"v_Archery_g0{number}"]
+    with pytest.raises(FileNotFoundError, match="none of the 2 clips of UCF101 is under"):
+        RecognitionData("ucf101", str(tmp_path / "elsewhere"), str(lists)).open()
+    with pytest.raises(FileNotFoundError, match=r"no classInd\.txt of UCF101"):
+        RecognitionData().open()
+    with pytest.raises(ValueError, match="unknown dataset 'sports'; known: minimotion, ucf101"):
+        RecognitionData("sports").open()

@@ -7,6 +7,7 @@ import pytest
 from recogniser_scene import COLOURS, Scene, make_corpus
 
 from scripts import evaluate_recogniser, recognise
+from utility.video import STAGES
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +28,11 @@ def answer(capsys, *words, status=0):
 def test_a_file_gets_its_most_likely_actions(scene, run, capsys):
     file = scene.corpus / "test" / "red" / "test0.mp4"
     assert recognise.main([str(file), "--checkpoint", str(run), "--device", "cpu", "--top", "3"]) == 0
-    name, *actions = capsys.readouterr().out.strip().split("\t")
+    name, *actions = capsys.readouterr().out.splitlines()
     assert name == str(file) and len(actions) == 3
-    shares = [float(action.rsplit(" ", 2)[1]) for action in actions]
-    assert shares == sorted(shares, reverse=True)
-    assert {action.rsplit(" ", 2)[0] for action in actions} < set(COLOURS)
+    shares = [float(action.split(" %  ")[0]) for action in actions]
+    assert shares == sorted(shares, reverse=True) and sum(shares) + shares[-1] > 99 and sum(shares) <= 100.1
+    assert {action.split(" %  ")[1] for action in actions} < set(COLOURS)
 
 
 def test_probabilities_are_those_of_the_evaluation(scene, run, capsys):
@@ -60,7 +61,8 @@ def test_without_training_the_backbone_answers_and_broken_files_are_named(scene,
     found = answer(capsys, tmp_path, "--backbone", scene.backbone, "--classes", ",".join(COLOURS))
     assert [video["video"] for video in found["videos"]] == [str(tmp_path / "good.mp4")]
     assert set(found["unreadable"]) == {str(tmp_path / name) for name in ("empty.mp4", "noise.mp4")}
-    assert "empty" in found["unreadable"][str(tmp_path / "empty.mp4")]
+    assert found["unreadable"][str(tmp_path / "empty.mp4")] == {"stage": "open", "cause": "the file is empty"}
+    assert answer(capsys, tmp_path, "--backbone", scene.backbone, "--classes", "a,b", "--strict", 1, status=1)
     (tmp_path / "good.mp4").unlink()
     assert not answer(capsys, tmp_path, "--backbone", scene.backbone, "--classes", "a,b", status=2)["videos"]
 
@@ -105,5 +107,6 @@ def test_zero_shot_over_all_real_clips(shared_data, scene, capsys):
     content = {file.name for file in (shared_data / "videos").iterdir() if file.is_file() and file.suffix != ".jpg"}
     assert content <= named and len(content) == 34
     assert {"undecodable.mp4", "unopenable.mp4", "truncated.mp4", "audio_only.mp4", "empty.mp4"} <= broken
-    assert not named & broken
+    assert not named & broken and len(named | broken) == 34 + 15
+    assert all(why["stage"] in STAGES and why["cause"] for why in found["unreadable"].values())
     assert all(len(video["actions"]) == 5 for video in found["videos"])

@@ -153,6 +153,24 @@ def test_continuing_a_whole_run_goes_on_with_its_epochs_and_this_runs_rate(scene
         none.train()
 
 
+def test_on_another_corpus_epochs_count_from_the_beginning(scene, trained, tmp_path):
+    other = shutil.copytree(scene.corpus, tmp_path / "paints")
+    folder = scene.train("dual_coop", run_id="moved", continue_from=trained, data_root=other)
+    folder = folder.parent.parent / "paints" / "moved"
+    log = (folder / "log.txt").read_text()
+    assert "loaded context_vectors_text, context_vectors_vision" in log and "not loaded" not in log
+    assert [epoch["epoch"] for epoch in read(folder, "training_log.json")["epochs"]] == [1]
+    assert load_checkpoint(folder / "last").training["optimizer"]["state"][0]["step"] == 2  # of this run alone
+
+
+def test_a_checkpoint_file_by_itself_can_be_continued_from(scene, trained, tmp_path):
+    shutil.copy(trained / "checkpoint.pth", tmp_path)
+    one = scene.session("dual_coop", continue_from=tmp_path / "checkpoint.pth", random_seed=7)
+    one.start_state(one.loader(), None)
+    for name, value in tensors(trained, "best").items():
+        assert torch.equal(one.model.learner_state()[name], value)
+
+
 def test_early_stopping_counts_from_the_best(scene):
     folder = scene.train("video_coop", run_id="patient", epochs=30, lr=1e-9, eta_min=0, early_stop_patience=2)
     log = read(folder, "training_log.json")
@@ -178,15 +196,23 @@ def test_another_backbone_is_refused_by_name(scene, trained, tmp_path):
         load_recogniser(read_run(trained), str(other))
 
 
-def test_broken_clips_are_left_out_and_named(scene, tmp_path):
+def content(root):
+    """Bytes and time of change of every file below a folder."""
+    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in root.rglob("*") if path.is_file()}
+
+
+def test_broken_clips_are_left_out_and_named_and_no_file_of_the_corpus_changes(scene, tmp_path):
     root = tmp_path / "colours"
     shutil.copytree(scene.corpus, root)
     for split in ("train", "val"):
         (root / split / "red" / "broken.mp4").write_bytes(b"no video")
-    folder = scene.train("video_coop", run_id="broken", data_root=root)
+    before = content(root)
+    flags = {"use_augmentation": 1, "videomix_type": "temporal", "remove_black_strips": 1, "use_cache": 1}
+    flags |= {"save_to_cache": 1, "cache_dir": tmp_path / "cache", "num_frames_temporal": 30}  # clips are shorter
+    folder = scene.train("video_coop", run_id="broken", data_root=root, **flags)
     assert list(read(folder, "validation_results.json")["unreadable"]) == ["val/red/broken.mp4"]
     assert "another clip takes its place" in (folder / "log.txt").read_text()
-    assert (root / "train" / "red" / "broken.mp4").read_bytes() == b"no video"
+    assert content(root) == before
 
 
 def test_default_backbone_and_what_to_do_without_one(monkeypatch, tmp_path):
@@ -222,14 +248,29 @@ def test_clips_of_different_length_in_one_batch_equal_one_by_one(scene):
     np.testing.assert_allclose(found[0].logits, found[1].logits, atol=1e-5)
 
 
-def test_launchers_run_from_any_folder(scene, tmp_path):
-    script = ROOT / "scripts" / "train_models" / "run_vita.py"
+def test_a_dry_run_says_its_settings_and_writes_nothing(scene, capsys):
+    folder = scene.train("vita", run_id="dry", dry_run=1)
+    said = capsys.readouterr().err
+    assert '"num-frames-temporal": 3' in said and "parameters learn" in said
+    assert not folder.exists()
+
+
+def test_a_device_that_is_not_there_is_answered(scene, capsys):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    scene.train("vita", 2, run_id="gpu", device="cuda")
+    assert "error: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_launchers_run_from_any_folder(tmp_path, method):
+    script = ROOT / "scripts" / "train_models" / f"run_{method}.py"
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     done = subprocess.run(
         [sys.executable, script, "--print-config", "1"], cwd=tmp_path, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["weight-decay"] == 0.01
+    assert json.loads(done.stdout)["weight-decay"] == 0.01 and done.stderr == ""
 
 
 @pytest.mark.slow

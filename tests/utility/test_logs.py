@@ -50,9 +50,9 @@ def test_curves_are_written_by_the_first_rank_only(tmp_path):
 
 
 def test_weights_and_biases_needs_a_token(tmp_path, monkeypatch):
-    started = []
+    started, sent = [], []
     fake = types.SimpleNamespace(
-        init=lambda **o: started.append(o) or fake, log=lambda *a, **o: None, finish=lambda: None
+        init=lambda **o: started.append(o) or fake, log=lambda *a, **o: sent.append((*a, o)), finish=lambda: None
     )
     monkeypatch.setitem(sys.modules, "wandb", fake)
     monkeypatch.setattr(logs.importlib.util, "find_spec", lambda name: fake)
@@ -61,7 +61,10 @@ def test_weights_and_biases_needs_a_token(tmp_path, monkeypatch):
     Scalars(tmp_path / "a").close()
     assert not started
     (tmp_path / "wandb.txt").write_text("secret\n")
-    Scalars(tmp_path / "b", config={"run_name": "vita-UCF101"}).close()
+    curves = Scalars(tmp_path / "b", config={"run_name": "vita-UCF101"})
+    curves.add({"loss": 1.5, "note": "text"}, 7, "train/")
+    curves.close()
+    assert sent == [({"train/loss": 1.5}, {"step": 7})]
     assert started[0]["name"] == "vita-UCF101" and logs.wandb_token() == "secret"
     monkeypatch.setenv("WANDB_API_KEY", "other")
     assert logs.wandb_token() == "other"

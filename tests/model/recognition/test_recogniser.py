@@ -65,13 +65,13 @@ def test_longer_names_in_the_call_change_nothing_on_the_clip_path_only(name):
 
 
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("path", [{}, {"text_path": "recorded", "summary_attention": "frame"}])
 @pytest.mark.parametrize("chunks", [{"use_checkpointing": True}, {"frames_per_chunk": FRAMES, "texts_per_chunk": 1}])
-def test_less_memory_gives_the_same_gradients(name, chunks):
-    if "texts_per_chunk" not in METHODS[name].keys:
-        chunks = {key: value for key, value in chunks.items() if key != "texts_per_chunk"}
+def test_less_memory_gives_the_same_gradients(name, path, chunks):
+    path, chunks = ({k: v for k, v in given.items() if k in METHODS[name].keys} for given in (path, chunks))
     pixels, labels = videos(), torch.tensor([1, 3])
-    plain = gradients(recogniser(name), pixels, labels)
-    cheap = gradients(recogniser(name, **chunks), pixels, labels)
+    plain = gradients(recogniser(name, **path), pixels, labels)
+    cheap = gradients(recogniser(name, **path, **chunks), pixels, labels)
     assert plain.keys() == cheap.keys() and "logit_scale" in plain
     for key, value in plain.items():
         torch.testing.assert_close(cheap[key], value, rtol=1e-4, atol=1e-5, msg=key)
