@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -62,25 +62,40 @@ def decode(path: Path | str, views: ViewSettings, scale: bool = True) -> Picture
     Raises:
         VideoError: it cannot be read.
     """
-    path = Path(path)
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
-        if not files:
-            raise VideoError(str(path), "open", "this folder holds no pictures")
-        index, mask = temporal_views(len(files), views.frames, views.temporal, views.space)
-        wanted, place = np.unique(index, return_inverse=True)
-        frames = (_read_picture(files[number]) for number in wanted)
-    else:
-        reader = VideoReader(path)
-        index, mask = temporal_views(len(reader.times), views.frames, views.temporal, views.space)
-        wanted, place = np.unique(index, return_inverse=True)
-        frames = (frame for _, frame in reader.stream(wanted))
     early = scale and not views.remove_black_strips  # strips are found by looking at all frames at once
-    kept = torch.stack([resize_short(frame, views.size, "bilinear") if early else frame for frame in frames])
+    small = (lambda frame: resize_short(frame, views.size, "bilinear")) if early else (lambda frame: frame)
+    kept, index, mask = (_picture_folder if Path(path).is_dir() else _video_file)(Path(path), views, small)
     if views.remove_black_strips:
         kept = without_black_strips(kept)
         kept = resize_short(kept, views.size, "bilinear") if scale else kept
+    _, place = np.unique(index, return_inverse=True)
     return Pictures(kept, torch.from_numpy(place.reshape(index.shape)), torch.from_numpy(mask))
+
+
+Chosen = tuple[Tensor, np.ndarray, np.ndarray]  # the different frames, in order; index and mask of `temporal_views`
+
+
+def _video_file(path: Path, views: ViewSettings, small: Callable[[Tensor], Tensor]) -> Chosen:
+    reader = VideoReader(path)
+    frames: list[Tensor] = []
+    chosen: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def plan() -> np.ndarray:
+        frames.clear()  # a new plan makes void what came before
+        chosen[:] = [temporal_views(len(reader.times), views.frames, views.temporal, views.space)]
+        return np.unique(chosen[0][0])
+
+    for _, frame in reader.follow(plan):
+        frames.append(small(frame))
+    return torch.stack(frames), *chosen[0]
+
+
+def _picture_folder(path: Path, views: ViewSettings, small: Callable[[Tensor], Tensor]) -> Chosen:
+    files = sorted(file for file in path.iterdir() if file.suffix.lower() in PICTURES)
+    if not files:
+        raise VideoError(str(path), "open", "this folder holds no pictures")
+    index, mask = temporal_views(len(files), views.frames, views.temporal, views.space)
+    return torch.stack([small(_read_picture(files[number])) for number in np.unique(index)]), index, mask
 
 
 def _read_picture(file: Path) -> Tensor:
