@@ -49,7 +49,8 @@ def run(args: EvaluateArguments, data: RecognitionData, dist: Any) -> None:
     Raises:
         ValueError: the corpus has no such split, or none of its clips can be read.
     """
-    from dataset.action_videos import ActionPictures, EvaluationClips
+    from dataset.action_pictures import ActionPictures
+    from dataset.action_videos import EvaluationClips
     from scripts.train_models.evaluation import predict, results
     from scripts.train_models.inputs import Inputs
     from scripts.train_models.run_folder import RunFolder, find_run, load_recogniser, read_run

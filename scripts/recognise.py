@@ -104,7 +104,7 @@ def load(args: RecogniseArguments, device: Any) -> tuple[Any, Any, list[str], An
     """(recogniser in eval mode, backbone, classes it was trained on, views)."""
     from dataclasses import replace
 
-    from dataset.action_videos import ViewSettings
+    from dataset.action_pictures import ViewSettings
     from model.recognition import build
     from pretrained.backbones import load_backbone
     from scripts.train_models.run_folder import find_run, load_recogniser, read_run
@@ -167,7 +167,8 @@ def probabilities(
     """(file, probabilities [C], or the `VideoError` that says why it cannot be read) of every file."""
     import torch
 
-    from dataset.action_videos import assemble, decode, view_mask
+    from dataset.action_pictures import decode
+    from dataset.action_videos import assemble, view_mask
     from utility.images import to_clip
     from utility.video import VideoError
 

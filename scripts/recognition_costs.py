@@ -143,7 +143,8 @@ def clip_seconds(repeats: int, quick: bool) -> dict[str, float]:
     """{what: processor seconds} of a clip of ten seconds on its way to the model, four views of 8 frames."""
     import torch
 
-    from dataset.action_videos import ActionPictures, CacheSettings, TrainingClips, ViewSettings, decode
+    from dataset.action_pictures import ActionPictures, CacheSettings, ViewSettings, decode
+    from dataset.action_videos import TrainingClips
     from dataset.actions import ActionClip
     from scripts.benchmarks.extraction_rows import write_clip
     from utility.clip_augmentation import ClipAugmentation

@@ -130,7 +130,8 @@ def zero_shot(args: TableArguments, folder: Path, dist: Any) -> dict[str, float]
         return json.loads(done.read_text(encoding="utf-8"))
     if args.finished:
         raise ValueError(f"--finished: nothing is finished in {folder}")
-    from dataset.action_videos import ActionPictures, EvaluationClips, ViewSettings
+    from dataset.action_pictures import ActionPictures, ViewSettings
+    from dataset.action_videos import EvaluationClips
     from dataset.recognition_settings import RecognitionData
     from model.recognition import build
     from pretrained.backbones import load_backbone

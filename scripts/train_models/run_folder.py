@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from dataset.action_videos import ViewSettings
+from dataset.action_pictures import ViewSettings
 from model.recognition import Recogniser, Settings, build
 from pretrained import recogniser_weights
 from pretrained.backbones import Backbone, load_backbone

@@ -11,14 +11,8 @@ from typing import Any
 
 import torch
 
-from dataset.action_videos import (
-    ActionBatch,
-    ActionPictures,
-    CacheSettings,
-    EvaluationClips,
-    TrainingClips,
-    ViewSettings,
-)
+from dataset.action_pictures import ActionPictures, CacheSettings, ViewSettings
+from dataset.action_videos import ActionBatch, EvaluationClips, TrainingClips
 from dataset.corpus import listed
 from model.recognition import METHODS, Recogniser, build
 from model.recognition.cost import cost

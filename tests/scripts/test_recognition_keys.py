@@ -9,7 +9,7 @@ import pytest
 import torch
 from recogniser_scene import Scene, make_corpus
 
-from dataset import action_videos
+from dataset import action_pictures
 from dataset.action_split import SplitSettings
 from model.recognition.settings import Settings
 from scripts.train_models import train_recogniser
@@ -219,8 +219,8 @@ def test_the_cache_is_read_only_when_asked(scene, monkeypatch):
     flags = {"cache_dir": scene.folder / "read", "cache_gb": 0, "K_train": 1, "K_val": 1, "K_test": 1}
     first = history(scene.train("video_coop", run_id="stored", save_to_cache=1, **flags))
     decoded = []
-    decode = action_videos.decode
-    monkeypatch.setattr(action_videos, "decode", lambda *a: decoded.append(a) or decode(*a))
+    decode = action_pictures.decode
+    monkeypatch.setattr(action_pictures, "decode", lambda *a: decoded.append(a) or decode(*a))
     assert history(scene.train("video_coop", run_id="read", use_cache=1, **flags)) == first
     assert not decoded
     scene.train("video_coop", run_id="unread", **flags)
@@ -229,10 +229,10 @@ def test_the_cache_is_read_only_when_asked(scene, monkeypatch):
 
 def test_memory_keeps_pictures(scene, monkeypatch):
     counts = {}
-    decode = action_videos.decode
+    decode = action_pictures.decode
     for size in (0, 1):
         decoded = []
-        monkeypatch.setattr(action_videos, "decode", lambda *a, seen=decoded: seen.append(a) or decode(*a))
+        monkeypatch.setattr(action_pictures, "decode", lambda *a, seen=decoded: seen.append(a) or decode(*a))
         scene.train("video_coop", run_id=f"memory{size}", epochs=2, cache_gb=size, K_train=1, K_val=1)
         counts[size] = len(decoded)
     assert counts[1] < counts[0]
