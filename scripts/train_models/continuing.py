@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +16,18 @@ log = logging.getLogger(__name__)
 
 
 def continue_from(
-    spec: str, root: str | None, model: Any, optimizer: Any, lr: float, fresh: bool, epochs: int, corpus: str
-) -> TrainState:
+    spec: str, root: str | None, model: Any, optimizer: Any, lr: float, fresh: bool, epochs: int,
+    description: Mapping[str, Any],
+) -> TrainState:  # fmt: skip
     """Loads what fits of another run into the model, and says what did.
 
-    Where all of it fits and the corpus is the same, and unless `fresh`, moments of the optimiser and the number of
-    epochs trained come along, so that rates go on where they stopped; the rate itself is always this run's. Else the
-    new run counts from 0.
+    Where all of it fits, corpus and backbone are the same, and unless `fresh`, moments of the optimiser and the number
+    of epochs trained come along, so that rates go on where they stopped; the rate itself is always this run's. Else
+    the new run counts from 0.
 
     Args:
         spec: METHOD/DATASET/RUN_ID, a run's folder, or a recogniser's checkpoint file, published ones too.
-        corpus: name of this run's corpus.
+        description: of this run, as its config.json holds it.
 
     Raises:
         FileNotFoundError: no such run.
@@ -40,11 +42,10 @@ def continue_from(
     log.info("continuing from %s: loaded %s", folder or path, ", ".join(loaded))
     if left:
         log.warning("not loaded: %s", "; ".join(left))
-    last = folder / "last" if folder is not None else None
-    if left or fresh or last is None or not is_checkpoint(last) or read_run(folder).corpus != corpus:
+    if left or fresh or folder is None or not is_checkpoint(folder / "last") or not _alike(folder, description):
         log.info("epochs and rates start from the beginning")
         return TrainState()
-    training = load_checkpoint(last).training or {}
+    training = load_checkpoint(folder / "last").training or {}
     state = TrainState(**training["state"])
     if state.epoch >= epochs:
         raise ValueError(
@@ -59,3 +60,12 @@ def continue_from(
         group["lr"] = group["initial_lr"] = lr
     # The best of the other run is that of another run; this one finds its own.
     return TrainState(epoch=state.epoch, history=state.history)
+
+
+def _alike(folder: Path, description: Mapping[str, Any]) -> bool:
+    """Whether the run in a folder has the corpus and the backbone of the one described."""
+    run = read_run(folder)
+    same_backbone = run.backbone["hash"] == description["backbone"]["hash"]
+    if not same_backbone:
+        log.warning("%s learnt over another backbone, %s", folder, run.backbone["name"])
+    return same_backbone and run.corpus == description["corpus"]

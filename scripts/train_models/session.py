@@ -16,6 +16,7 @@ from dataset.action_videos import ActionBatch, EvaluationClips, TrainingClips
 from dataset.corpus import listed
 from model.recognition import METHODS, Recogniser, build
 from model.recognition.cost import cost
+from model.recognition.settings import NAMES
 from pretrained import zoo
 from pretrained.backbones import load_backbone
 from pretrained.recogniser_weights import RecogniserCheckpoint
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 DEMO_BACKBONE = "results/demo/clip4clip"
 DEBUG_BATCHES = 4
 CURVES = (("acc", "accuracy"), ("loss", "loss"))
+# What a resumed run must share with the one before; what only trades memory for time may change.
+MEMORY = ("use_checkpointing", "frames_per_chunk", "texts_per_chunk")
+SAME = ("corpus", "classes", "views", "backbone.hash", *(f"settings.{name}" for name in NAMES if name not in MEMORY))
 
 
 def default_backbone() -> str:
@@ -155,8 +159,8 @@ class Session:
             with profiled(run.use_profiling and dist.is_main, self.folder.path / "profile.txt") as note:
                 train(
                     Learner(self.model), self.loss, loader, optimizer, schedule, settings, dist, self.validation(),
-                    names_of=lambda batch: batch.names, config=self.description(), start=start,
-                    after_step=lambda model: note(), after_epoch=self.after_epoch,
+                    names_of=lambda batch: batch.names, config=self.description(), same=SAME, start=start,
+                    after_step=lambda model: note(), after_epoch=self.after_epoch, export=self.export,
                     find_unused_parameters=True,
                 )  # fmt: skip
         except OutOfDeviceMemory as error:
@@ -197,9 +201,9 @@ class Session:
         run = self.args.run
         state = TrainState()
         if run.continue_from and not run.resume:
-            fresh = run.use_fresh_lr_scheduler
             state = continue_from(
-                run.continue_from, run.models_root, self.model, optimizer, run.lr, fresh, run.epochs, self.corpus.name
+                run.continue_from, run.models_root, self.model, optimizer, run.lr, run.use_fresh_lr_scheduler,
+                run.epochs, self.description(),
             )  # fmt: skip
         if not state.epoch:
             state.epoch = min(run.epochs_to_skip, run.epochs - 1)
@@ -245,14 +249,18 @@ class Session:
         state.history[-1] = history[-1]
         summary = {"best_epoch": state.best_epoch, "best_top1": state.best_score}
         self.folder.log(history, summary)
-        if state.best_epoch == state.epoch:
-            other = {"method": self.args.method, "classes": list(self.corpus.classes), "top1": state.best_score}
-            learner, settings = self.model.learner_state(), asdict(self.model.settings)
-            curves = {
-                split: {short: [epoch.get(f"{split}/{long}") for epoch in history] for short, long in CURVES}
-                for split in ("train", "val")
-            }
-            self.folder.checkpoint(RecogniserCheckpoint(learner, settings, state.epoch, curves, other=other))
+
+    def export(self, name: str, training: Any, summary: dict[str, Any]) -> None:
+        """Writes checkpoint.pth whenever `best` was written."""
+        if name != "best":
+            return
+        other = {"method": self.args.method, "classes": list(self.corpus.classes), "top1": summary["best_score"]}
+        curves = {
+            split: {short: [epoch.get(f"{split}/{long}") for epoch in summary["history"]] for short, long in CURVES}
+            for split in ("train", "val")
+        }
+        learner, settings = self.model.learner_state(), asdict(self.model.settings)
+        self.folder.checkpoint(RecogniserCheckpoint(learner, settings, summary["epoch"], curves, other=other))
 
     # ---- scores ----------------------------------------------------------------------------------------------------
 

@@ -52,6 +52,11 @@ def test_every_method_trains_and_writes_its_files(scene, method):
     content = read_plain(folder / "checkpoint.pth")
     assert set(content["context_state_dict"]) == set(tensors(folder))
     assert content["method"] == method and content["classes"] == list(COLOURS)
+    for name, value in tensors(folder, "best").items():
+        assert torch.equal(content["context_state_dict"][name], value)
+    assert (
+        len(content["training_history"]["val"]["acc"]) == content["epoch"] == read(folder, "best/metrics.json")["epoch"]
+    )
     log = read(folder, "training_log.json")
     wanted = {"train/loss", "train/accuracy", "val/loss", "val/accuracy", "epoch", "step", "seconds"}
     assert len(log["epochs"]) == 2 and wanted <= set(log["epochs"][0])
@@ -98,6 +103,21 @@ def test_resumed_equals_uninterrupted(scene, monkeypatch, calls):
     # Rates, losses and scores too; only the clock differs.
     histories = [[{**epoch, "seconds": 0} for epoch in read(f, "training_log.json")["epochs"]] for f in (whole, cut)]
     assert histories[0] == histories[1]
+
+
+def test_a_resumed_run_must_be_the_same_but_for_what_memory_it_takes(scene):
+    scene.train("dual_coop", run_id="other", batch_size=8)
+    for flags, message in (
+        ({"ctx_len_video": 3}, "settings.ctx_len_video was 8, is 3"),
+        ({"num_temporal_views": 2}, "views.temporal was 1, is 2"),
+        ({"class_protocol": "random", "num_classes": 3}, "classes was"),
+    ):
+        one = scene.session("dual_coop", run_id="other", batch_size=8, resume=1, epochs=2, **flags)
+        with pytest.raises(ValueError, match=f"of another training: {message}"):
+            one.train()
+    memory = {"use_checkpointing": 1, "frames_per_chunk": 3}
+    folder = scene.train("dual_coop", run_id="other", batch_size=8, resume=1, epochs=2, **memory)
+    assert len(read(folder, "training_log.json")["epochs"]) == 2
 
 
 def test_accumulated_equals_one_batch(scene):
@@ -161,6 +181,15 @@ def test_on_another_corpus_epochs_count_from_the_beginning(scene, trained, tmp_p
     assert "loaded context_vectors_text, context_vectors_vision" in log and "not loaded" not in log
     assert [epoch["epoch"] for epoch in read(folder, "training_log.json")["epochs"]] == [1]
     assert load_checkpoint(folder / "last").training["optimizer"]["state"][0]["step"] == 2  # of this run alone
+
+
+def test_over_another_backbone_too_and_that_is_said(scene, trained, tmp_path, caplog):
+    content = load_checkpoint(save_backbone(tmp_path / "other"))
+    content.tensors["text_projection"].add_(1)
+    save_checkpoint(tmp_path / "other", tensors=content.tensors, config=content.config)
+    one = scene.session("dual_coop", continue_from=trained, backbone=tmp_path / "other")
+    assert one.start_state(one.loader(), None).epoch == 0
+    assert "learnt over another backbone, tiny" in caplog.text
 
 
 def test_a_checkpoint_file_by_itself_can_be_continued_from(scene, trained, tmp_path):
