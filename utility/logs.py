@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+log = logging.getLogger(__name__)
+
 TOKEN_FILE = Path(__file__).resolve().parent.parent / "tokens" / "wandb.txt"
 FORMAT = "%(asctime)s %(levelname).1s %(message)s"
 
@@ -69,7 +71,9 @@ class Scalars:
 
         self._writer = SummaryWriter(str(folder))
         token = wandb_token()
-        if token and importlib.util.find_spec("wandb"):
+        if token and not importlib.util.find_spec("wandb"):
+            log.warning("a token of Weights & Biases, but no package wandb: curves go to tensorboard files only")
+        elif token:
             import wandb
 
             os.environ.setdefault("WANDB_API_KEY", token)

@@ -49,7 +49,7 @@ def test_curves_are_written_by_the_first_rank_only(tmp_path):
     assert list((tmp_path / "a").glob("events*")) and not (tmp_path / "b").exists()
 
 
-def test_weights_and_biases_needs_a_token(tmp_path, monkeypatch):
+def test_weights_and_biases_needs_a_token_and_its_package(tmp_path, monkeypatch, caplog):
     started, sent = [], []
     fake = types.SimpleNamespace(
         init=lambda **o: started.append(o) or fake, log=lambda *a, **o: sent.append((*a, o)), finish=lambda: None
@@ -68,3 +68,6 @@ def test_weights_and_biases_needs_a_token(tmp_path, monkeypatch):
     assert started[0]["name"] == "vita-UCF101" and logs.wandb_token() == "secret"
     monkeypatch.setenv("WANDB_API_KEY", "other")
     assert logs.wandb_token() == "other"
+    monkeypatch.setattr(logs.importlib.util, "find_spec", lambda name: None)
+    Scalars(tmp_path / "c").close()
+    assert len(started) == 1 and "no package wandb" in caplog.text
