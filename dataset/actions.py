@@ -57,7 +57,7 @@ class ActionCorpus:
         return replace(self, classes=tuple(self.classes[old] for old in order), splits=splits)
 
     def on_disk(self) -> ActionCorpus:
-        """The same corpus without clips whose file is absent.
+        """The same corpus without clips whose file is absent, which a note counts.
 
         Raises:
             FileNotFoundError: nothing is left.
@@ -69,14 +69,16 @@ class ActionCorpus:
                 f"none of the {total} clips of {self.name} is under {self.root}; put them there, or say where they are "
                 "with --data_root DIR or in dataset/paths.json"
             )
-        return replace(self, splits=splits)
+        return replace(self, splits=splits, notes=(*self._absent(), *self.notes))
 
     def summary(self) -> list[str]:
         """Lines that describe the corpus to a user."""
         parts = ", ".join(f"{split} {len(clips):,}" for split, clips in self.splits.items())
-        lines = [f"{self.name}: {len(self.classes)} classes, clips: {parts}"]
+        return [f"{self.name}: {len(self.classes)} classes, clips: {parts}", *self._absent(), *self.notes]
+
+    def _absent(self) -> list[str]:
         clips = [clip for part in self.splits.values() for clip in part]
-        missing = [clip.name for clip in clips if clip.path is None]
-        if missing:
-            lines.append(f"{len(missing):,} of {len(clips):,} clips are not under {self.root}: {listed(missing, 3)}")
-        return [*lines, *self.notes]
+        absent = [clip.name for clip in clips if clip.path is None]
+        if not absent:
+            return []
+        return [f"{len(absent):,} of {len(clips):,} clips are not under {self.root}: {listed(absent, 3)}"]

@@ -75,13 +75,14 @@ class Session:
         if run.limit is not None:
             parts = {split: clips[: run.limit] for split, clips in self.corpus.splits.items()}
             self.corpus = replace(self.corpus, splits=parts)
+        self.spec = run.backbone or default_backbone()
+        self.backbone = load_backbone(self.spec)
+        # Only now, so that a mistake in these leaves no folder behind.
         self.folder = RunFolder(models_root(run.models_root) / args.method / self.corpus.name / run_id)
         if not run.dry_run:
             setup_logging(dist, self.folder.path, logging.DEBUG if run.debug else logging.INFO)
         for line in self.corpus.summary():
             log.info("%s", line)
-        self.spec = run.backbone or default_backbone()
-        self.backbone = load_backbone(self.spec)
         log.info("%s on %s, backbone %s, run %s", args.method, self.corpus.name, self.spec, self.folder.path)
         seed_all(run.random_seed)
         self.model = self.build().to(dist.device)

@@ -63,7 +63,9 @@ def test_ucf101_finds_files_in_class_folders_and_flat(tmp_path):
     assert [clip.path for clip in corpus.splits["train"]] == [one, two]
     assert [clip.group for clip in corpus.splits["train"]] == ["v_Archery_g08", "v_Bowling_g09"]
     assert corpus.splits["test"][0].path is None
-    assert counts(corpus.on_disk()) == {"train": 2, "test": 0}
+    there = corpus.on_disk()
+    assert counts(there) == {"train": 2, "test": 0}
+    assert there.summary()[1:] == [f"1 of 3 clips are not under {tmp_path}: Archery/v_Archery_g01_c01"]
     (tmp_path / "trainlist01.txt").write_text("Curling/v_Curling_g08_c01.avi 3\n")
     with pytest.raises(CorpusError, match=r"Curling/v_Curling_g08_c01\.avi is in no class"):
         READERS["ucf101"](tmp_path)

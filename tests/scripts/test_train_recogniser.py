@@ -284,6 +284,11 @@ def test_a_dry_run_says_its_settings_and_writes_nothing(scene, capsys):
     assert not folder.exists()
 
 
+def test_a_backbone_that_is_not_there_is_answered_and_leaves_no_folder(scene, capsys):
+    folder = scene.train("vita", 2, run_id="unbegun", backbone=scene.folder / "nowhere")
+    assert "error: " in capsys.readouterr().err and not folder.exists()
+
+
 def test_a_device_that_is_not_there_is_answered(scene, capsys):
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
