@@ -9,6 +9,7 @@ Writes SPLIT_CORPUS.json with all measures, and two pictures, into the run's fol
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from typing import Any, Literal
 
 from dataset.recognition_settings import RecognitionData, flag
 from utility.arguments import parse
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -51,7 +54,7 @@ def run(args: EvaluateArguments, data: RecognitionData, dist: Any) -> None:
     """
     from dataset.action_pictures import ActionPictures
     from dataset.action_videos import EvaluationClips
-    from scripts.train_models.evaluation import predict, results
+    from scripts.train_models.evaluation import predict, results, say
     from scripts.train_models.inputs import Inputs
     from scripts.train_models.run_folder import RunFolder, find_run, load_recogniser, read_run
 
@@ -63,6 +66,8 @@ def run(args: EvaluateArguments, data: RecognitionData, dist: Any) -> None:
     if not corpus.splits.get(args.split):
         parts = ", ".join(split for split, clips in corpus.splits.items() if clips)
         raise ValueError(f"{corpus.name} has no clips in the {args.split} split; it has {parts}")
+    for line in corpus.summary():
+        log.info("%s", line)
     texts = model.class_texts(corpus.classes, backbone.tokenizer)
     clips = EvaluationClips(corpus.splits[args.split], ActionPictures(run.views))
     inputs = Inputs(model, (backbone.mean, backbone.std))
@@ -80,6 +85,7 @@ def run(args: EvaluateArguments, data: RecognitionData, dist: Any) -> None:
         **results(found, corpus.classes, None, run.folder / name),
     }
     RunFolder(run.folder).results(f"{name}.json", report)
+    say(args.split, report)
     print(json.dumps(report, ensure_ascii=False))
 
 

@@ -5,8 +5,9 @@ Shape letters: N clips, C classes.
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,15 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from dataset.action_videos import ActionBatch, EvaluationClips
+from dataset.corpus import listed
 from utility.calibration import calibration, fit_temperature, reliability, softmax
 from utility.charts import draw_confusion, draw_reliability
 from utility.classification import classification_scores
 from utility.distributed import Distributed
 from utility.loader import to_device
 from utility.processes import ignore_interrupts
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -122,3 +126,15 @@ def results(
         "unreadable": predictions.failed,
         "videos_per_second": len(labels) / max(predictions.seconds, 1e-9),
     }
+
+
+def say(split: str, report: Mapping[str, Any]) -> None:
+    """The log lines of what `results` gave."""
+    log.info(
+        "%s: top-1 %.1f, top-5 %.1f, F1 %.1f, calibration error %.3f, with temperature %.2f %.3f, %d clips",
+        split, 100 * report["top1"], 100 * report["top5"], 100 * report["macro"]["f1"], report["calibration"]["ece"],
+        report["temperature"], report["calibration_with_temperature"]["ece"], report["samples"],
+    )  # fmt: skip
+    failed = report["unreadable"]
+    if failed:
+        log.warning("%d clips cannot be read: %s", len(failed), listed(failed.values(), 3))

@@ -13,7 +13,6 @@ import torch
 
 from dataset.action_pictures import ActionPictures, CacheSettings, ViewSettings
 from dataset.action_videos import ActionBatch, EvaluationClips, TrainingClips
-from dataset.corpus import listed
 from model.recognition import METHODS, Recogniser, build
 from model.recognition.cost import cost
 from model.recognition.settings import NAMES
@@ -21,7 +20,7 @@ from pretrained import zoo
 from pretrained.backbones import load_backbone
 from pretrained.recogniser_weights import RecogniserCheckpoint
 from scripts.train_models.continuing import continue_from
-from scripts.train_models.evaluation import Predictions, predict, results
+from scripts.train_models.evaluation import Predictions, predict, results, say
 from scripts.train_models.inputs import Inputs
 from scripts.train_models.learner import Learner, profiled
 from scripts.train_models.run_folder import VALIDATION, RunFolder, models_root
@@ -291,11 +290,4 @@ class Session:
                 temperature = report["temperature"]
             report = {"method": self.args.method, "corpus": self.corpus.name, "split": split, **report, "cost": price}
             self.folder.results(file, report)
-            log.info(
-                "%s: top-1 %.1f, top-5 %.1f, F1 %.1f, calibration error %.3f, with temperature %.2f %.3f, %d clips",
-                split, 100 * report["top1"], 100 * report["top5"], 100 * report["macro"]["f1"],
-                report["calibration"]["ece"], report["temperature"], report["calibration_with_temperature"]["ece"],
-                report["samples"],
-            )  # fmt: skip
-            if found.failed:
-                log.warning("%d clips cannot be read: %s", len(found.failed), listed(found.failed.values(), 3))
+            say(split, report)
