@@ -231,9 +231,8 @@ class Session:
             args.seed, args.log_steps, args.save_steps, args.patience, args.resume,
         )  # fmt: skip
         val = self.features("val") if self.corpus.ids("val") else None
-        references = (
-            {} if val is None else {k: v for k, v in self.corpus.references("val").items() if k in set(val.ids)}
-        )
+        known = set() if val is None else set(val.ids)
+        references = {name: texts for name, texts in self.corpus.references("val").items() if name in known}
         scorer = CaptionScorer(references, "nltk") if references else None
         if scorer is None:
             log.warning("no validation captions: the last epoch counts as the best")

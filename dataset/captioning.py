@@ -52,7 +52,8 @@ class GraphFeatures:
         self.stores = {"graphs": graphs, "rel": rel, "objects": objects}
         given = [store for store in self.stores.values() if store is not None]
         self.ids = [name for name in ids if all(name in store for store in given)]
-        self.absent = [name for name in ids if name not in set(self.ids)]
+        known = set(self.ids)
+        self.absent = [name for name in ids if name not in known]
         if not self.ids:
             raise ValueError(f"{graphs.path} has no features of {listed(ids)}; it holds {listed(graphs.ids)}")
         self.source = dict(zip(self.ids, self.ids, strict=True))

@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -92,7 +93,7 @@ def compress(job: Job) -> tuple[str, str | None, float]:
         with VideoReader(job.source) as video:
             size = target_size(video.info.height, video.info.width, job.short_side)
             shown = sample_frames(video.times, video.info.fps, slots=None, rate=job.fps).index.tolist()
-            repeats = {index: shown.count(index) for index in set(shown)}
+            repeats = Counter(shown)
             with VideoWriter(job.target, Fraction(job.fps), crf=job.crf, preset="medium") as writer:
                 for index, frame in video.stream(repeats, size):
                     picture = frame.permute(1, 2, 0).numpy()
