@@ -64,13 +64,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def after(args: AllArguments, dist, graphs: bool) -> int:
-    """Object rows and the graph stages, over the features just made; the first exit status that is not 0."""
+    """Object rows and the graph stages, over the features just made; the first exit status that is not 0.
+
+    `--strict` is for the features: a graph is missing where its features are, and the other graphs are wanted.
+    """
     from graphs.stage import run_stage
     from graphs.stages import GRAPH_STAGES, OBJECT_ROWS
 
     for kind in args.kinds:
         for stage in (OBJECT_ROWS,) * (kind == "object") + GRAPH_STAGES * graphs:
-            if status := run_stage(stage, replace(args, nodes=kind), dist):
+            if status := run_stage(stage, replace(args, nodes=kind, strict=False), dist):
                 return status
     return 0
 

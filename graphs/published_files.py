@@ -9,15 +9,17 @@
 S slots, P nodes per slot, D node width, A action width.
 """
 
+import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import h5py
 import numpy as np
 
 from graphs.published_pickle import PublishedFileError, SparseCOO, read_graph_pickle
 from model.geometric import Data
+from utility.packed_arrays import pack, unpack
 from utility.whole_files import whole_file
 
 Arrays = Mapping[str, np.ndarray]
@@ -102,23 +104,54 @@ def compact_graph(graph: Mapping[str, Any], slots: int, per_slot: int) -> dict[s
     }
 
 
+class SpooledGraphs(Mapping[str, dict[str, np.ndarray]]):
+    """Compact graphs by video, in a file without a name, which goes with this object."""
+
+    def __init__(self, file: BinaryIO, places: Mapping[str, tuple[int, int]]):
+        self._file, self._places = file, places
+
+    def __getitem__(self, video: str) -> dict[str, np.ndarray]:
+        start, length = self._places[video]
+        self._file.seek(start)
+        return unpack(self._file.read(length))[0]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+
 def read_graphs(
-    path: Path | str, slots: int, per_slot: int, dtype: type[np.floating] = np.float32
-) -> dict[str, dict[str, np.ndarray]]:
+    path: Path | str,
+    slots: int,
+    per_slot: int,
+    dtype: type[np.floating] = np.float32,
+    folder: Path | None = None,
+) -> SpooledGraphs:
     """{video: compact arrays} of a published graph pickle, read without running anything in it.
+
+    A pickle names its videos only at its end, and its graphs take more memory than there may be: they wait in a file.
 
     Args:
         dtype: of nodes and actions; half precision for what goes into a feature file anyway.
+        folder: where that file is, by default where the system keeps such files.
 
     Raises:
         PublishedFileError: naming the file and what is wrong.
     """
 
-    def compact(graph: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    def put_aside(graph: Mapping[str, Any]) -> tuple[int, int]:
         arrays = compact_graph(graph, slots, per_slot)
-        return {name: a.astype(dtype) if name in ("nodes", "actions") else a for name, a in arrays.items()}
+        arrays = {name: a.astype(dtype) if name in ("nodes", "actions") else a for name, a in arrays.items()}
+        return file.tell(), file.write(pack(arrays, {}))
 
-    return read_graph_pickle(path, compact)
+    file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - the graphs keep it
+    try:
+        return SpooledGraphs(file, read_graph_pickle(path, put_aside))
+    except BaseException:
+        file.close()
+        raise
 
 
 def read_masks(path: Path | str) -> dict[str, np.ndarray]:

@@ -165,7 +165,7 @@ def import_files(args: TransformArguments, corpus: Corpus) -> int:
     with FeatureWriter(path, settings) as writer:
         for file in pickles or nodes:
             if pickles:
-                videos = read_graphs(file, args.slots, args.nodes_per_slot, np.float16).items()
+                videos = read_graphs(file, args.slots, args.nodes_per_slot, np.float16, folder).items()
             else:
                 videos = read_nodes(file, args.slots, masks or None)
             for key, arrays in videos:

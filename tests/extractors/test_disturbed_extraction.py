@@ -62,6 +62,16 @@ def test_a_video_that_vanishes_between_listing_and_opening_is_a_recorded_failure
     assert set(statuses(tmp_path / "f").values()) == {"done"}
 
 
+def test_a_strict_run_with_a_broken_video_builds_all_graphs_of_the_others(corpus, weights, tmp_path):
+    root = tmp_path / "Tiny"
+    shutil.copytree(corpus, root)
+    (root / "videos" / "long.mp4").write_bytes(b"no video")
+    command = ["--data_root", str(root), *weights, "--features", str(tmp_path / "f"), "--slots", "3", "--device", "cpu"]
+    assert extract.main([*command, "--strict"]) == 1
+    assert set(store(tmp_path / "f", "GBased_graph").ids) == set(LENGTHS) - {"long"}
+    assert statuses(tmp_path / "f", "GBased_graph")["long"] == "missing"
+
+
 NAMES = ("a blank", 'it\'s "quoted"', "犬 и собака", "n" * 251, "50%", "-x", "x/same", "y/same")
 
 

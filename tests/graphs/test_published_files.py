@@ -248,6 +248,22 @@ def test_one_graph_is_held_at_a_time(tmp_path):
     tracemalloc.stop()
 
 
+def test_compact_graphs_wait_in_a_file(tmp_path):
+    """Forty graphs, of which the memory holds one and what is needed to read it."""
+    arrays = {name: np.repeat(array, 1000, -1) if name == "nodes" else array for name, array in GRAPHS["a-1"].items()}
+    data = published_graph(graph_of(arrays))
+    write_graph_pickle(tmp_path / "many.pickle", ((f"v{n}", data) for n in range(40)))
+    tracemalloc.start()
+    graphs = read_graphs(tmp_path / "many.pickle", S, P, folder=tmp_path)
+    assert list(graphs) == [f"v{n}" for n in range(40)]
+    assert all(np.array_equal(graph["nodes"], arrays["nodes"]) for graph in graphs.values())
+    assert tracemalloc.get_traced_memory()[1] < 12 * graphs["v3"]["nodes"].nbytes
+    tracemalloc.stop()
+    assert [path.name for path in tmp_path.iterdir()] == ["many.pickle"]
+    with pytest.raises(KeyError):
+        graphs["v40"]
+
+
 @pytest.mark.parametrize(
     ("key", "expected"), [("video0-19", ("video0", 19)), ("-a-b_1_2-3", ("-a-b_1_2", 3)), ("имя 1-0", ("имя 1", 0))]
 )
