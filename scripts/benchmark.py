@@ -2,7 +2,7 @@
 
     make benchmark                                  # or: python -m scripts.benchmark
     python -m scripts.benchmark --rows search training --repeats 3
-    python -m scripts.benchmark --device cuda --full
+    python -m scripts.benchmark --device cuda --full        # and the rates of a GPU: pictures/s, windows/s, clips/s
 
 The published side of a row must reproduce the recorded outputs of the published system first (tests/golden).
 Both sides run in one process with the same threads, precision, lengths and weights, in turn; a row is the median of the

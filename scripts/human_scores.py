@@ -21,6 +21,7 @@ from typing import Any
 from dataset.arguments import DataArguments, flag, open_corpus
 from utility.arguments import parse
 from utility.caption_tokens import TOKENIZERS, choose_tokenizer
+from utility.peak_memory import peak_bytes
 
 METRICS = ("BLEU", "ROUGE_L", "CIDEr")
 
@@ -114,7 +115,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(args: HumanArguments) -> int:
-    import resource
 
     from utility.caption_tokens import tokenize
 
@@ -144,7 +144,7 @@ def run(args: HumanArguments) -> int:
         **scores,
         "training_data": trained,
         "seconds": seconds,
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "peak_memory_mb": round(peak_bytes() / 2**20),
     }
     print(json.dumps(result, indent=1))
     return 0

@@ -113,7 +113,7 @@ def measure(step: Step, tower: str, repeats: int, quick: bool) -> dict[str, floa
     from model.backbone.clip import CLIP
     from model.recognition import METHODS, build
     from scripts.benchmarks.retrieval_rows import QUICK, TOWERS
-    from scripts.benchmarks.storage_rows import peak_bytes
+    from utility.peak_memory import peak_bytes
 
     torch.manual_seed(0)
     config = QUICK if quick else TOWERS[tower]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -17,6 +15,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from utility.logs import Scalars
+from utility.peak_memory import peak_bytes
 from utility.training_run import TrainingRun
 
 log = logging.getLogger(__name__)
@@ -129,8 +128,7 @@ def peak_memory(device: torch.device) -> float:
     """The most memory that this process has used, in GiB: of the GPU, else of the machine."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**30
-    # Kilobytes on Linux, bytes on macOS.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 2**30
+    return peak_bytes() / 2**30
 
 
 def _clock(seconds: float) -> str:

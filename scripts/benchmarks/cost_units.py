@@ -23,11 +23,11 @@ from scripts.benchmarks.inputs import PUBLISHED, QUICK, Sizes
 from scripts.benchmarks.network_rows import CLIP_NORM
 from scripts.benchmarks.retrieval_rows import FRAMES, PAIRS, TOWERS, WORDS
 from scripts.benchmarks.retrieval_rows import QUICK as QUICK_TOWER
-from scripts.benchmarks.storage_rows import peak_bytes
 from scripts.benchmarks.timing import measure
 from utility.engine import attention_kernels
 from utility.feature_store import FeatureWriter
 from utility.images import CLIP_MEAN, CLIP_STD, to_i3d
+from utility.peak_memory import peak_bytes
 from utility.precision import choose_precision
 
 GPU_CALLS = 5

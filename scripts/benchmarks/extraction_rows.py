@@ -22,11 +22,12 @@ from extractors.runner import run
 from scripts.benchmarks import published_extraction
 from scripts.benchmarks.inputs import Sizes
 from scripts.benchmarks.network_rows import Setting
-from scripts.benchmarks.storage_rows import in_own_process, peak_bytes
+from scripts.benchmarks.storage_rows import in_own_process
 from scripts.benchmarks.timing import Measured, Row
 from utility.distributed import Distributed
 from utility.feature_store import FeatureStore, feature_path
 from utility.images import CLIP_MEAN, CLIP_STD
+from utility.peak_memory import peak_bytes
 from utility.video_writer import write_video
 
 CPU_SECONDS, BYTES = 1.0, 300e6

@@ -43,7 +43,7 @@ def pictures(setting: Setting) -> Iterator[Row]:
         units = torch.randint(0, 256, (sizes.pictures, 3, nodes.size, nodes.size), dtype=torch.uint8)
         seen = to_clip(units.to(device), CLIP_MEAN, CLIP_STD)
         same(f"the pictures of {name}", bare(seen), nodes.extract(units))
-        peak = peak_bytes(lambda units=units, nodes=nodes: nodes.extract(units), device)
+        peak = peak_of(lambda units=units, nodes=nodes: nodes.extract(units), device)
         times = compare(
             lambda seen=seen, bare=bare: bare(seen),
             lambda units=units, nodes=nodes: nodes.extract(units),
@@ -132,7 +132,7 @@ def windows(setting: Setting) -> Iterator[Row]:
         return vectors.extract(units)
 
     same("the action vectors", bare(), ours())
-    peak = peak_bytes(ours, device)
+    peak = peak_of(ours, device)
     times = compare(bare, ours, setting.repeats, device, least_seconds=sizes.least_seconds)
     row = Row("windows", f"action vectors of {len(units)} windows: bare I3D, extractor", *times)
     yield rated(row, len(units), "windows", peak, vectors.settings["precision"])
@@ -179,7 +179,7 @@ def _steps_of(setting: Setting, count: int) -> Row:
     losses = plain().item(), fast().item()
     if abs(losses[0] - losses[1]) > 0.05 * abs(losses[0]):
         raise RuntimeError(f"the two training steps have losses {losses[0]:.3f} and {losses[1]:.3f}")
-    plain_peak, peak = peak_bytes(plain, device), peak_bytes(fast, device)
+    plain_peak, peak = peak_of(plain, device), peak_of(fast, device)
     times = compare(plain, fast, setting.repeats, device, least_seconds=sizes.least_seconds)
     what = f"training step of {count} clips: float32, compiled bfloat16"
     row = rated(Row(f"steps_{count}", what, *times), count, "clips", peak, "bf16")
@@ -199,7 +199,7 @@ def same(what: str, one: Tensor, two: Tensor) -> None:
         raise RuntimeError(f"{what} of both sides differ by {difference:.3f} of the largest number")
 
 
-def peak_bytes(call: Callable[[], object], device: torch.device) -> int | None:
+def peak_of(call: Callable[[], object], device: torch.device) -> int | None:
     """Largest memory of the GPU while a call runs, what lay there before included; None elsewhere."""
     if device.type != "cuda":
         call()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
-import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +27,7 @@ from scripts.benchmarks.network_rows import Setting
 from scripts.benchmarks.published import StoredGraph
 from scripts.benchmarks.timing import Measured, Row, compare, measure
 from utility.feature_store import FeatureStore, FeatureWriter
+from utility.peak_memory import peak_bytes
 
 # What the stages of this project leave behind, and what of it the captioner reads.
 STAGES = {
@@ -261,13 +260,3 @@ def write_published(folder: Path, batch: dict[str, torch.Tensor]) -> dict[str, f
     write_graph_pickle(folder / "stg.pickle", graphs)
     names = ("grid_node_features", "video_mask", "grid_spatio_graph", "grid_temporal_graph", "stg")
     return {name: (folder / name).stat().st_size / count for name in [*(f"{n}.hdf5" for n in names), "stg.pickle"]}
-
-
-def peak_bytes() -> int:
-    """Largest resident memory of this process so far."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # on Linux getrusage also counts the process that started this one
-        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
