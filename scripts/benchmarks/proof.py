@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -112,13 +112,22 @@ def training(small: bool) -> list[str]:
     with_inputs()
     import runners_captioner_model
 
+    return accepted("captioner/vcmodel", runners_captioner_model.vcmodel)
+
+
+def accepted(kind: str, runner: Callable[[dict, Mapping[str, np.ndarray], Path], None]) -> list[str]:
+    """Names of the fixtures of a kind, which the golden tests' runner accepts.
+
+    Raises:
+        NotPublished: it does not.
+    """
     proved = []
-    for name, spec, path in fixtures("captioner/vcmodel"):
+    for name, spec, path in fixtures(kind):
         with np.load(path) as arrays:
             try:
-                runners_captioner_model.vcmodel(spec, arrays, path.parent)
+                runner(spec, arrays, path.parent)
             except AssertionError as error:
-                raise NotPublished(f"{name}: {error}") from error
+                raise NotPublished(f"the published formulation does not reproduce {name}.json: {error}") from error
         proved.append(name)
     return proved
 

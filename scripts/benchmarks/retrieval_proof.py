@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from model.prompts.spatial_temporal import direct_convolution
-from scripts.benchmarks.proof import NotPublished, agree, fixtures, with_inputs
+from scripts.benchmarks.proof import accepted, agree, fixtures, with_inputs
 from scripts.benchmarks.retrieval_rows import paired_blocks
 
 
@@ -16,15 +16,7 @@ def clip_towers(small: bool) -> list[str]:
     with_inputs()
     import runners_clip4clip
 
-    proved = []
-    for name, spec, path in fixtures("clip4clip/towers"):
-        with np.load(path) as arrays:
-            try:
-                runners_clip4clip.towers(spec, arrays, path.parent)
-            except AssertionError as error:
-                raise NotPublished(f"the published formulation does not reproduce {name}.json: {error}") from error
-        proved.append(name)
-    return proved
+    return accepted("clip4clip/towers", runners_clip4clip.towers)
 
 
 @torch.no_grad()
