@@ -81,10 +81,6 @@ class TrainingRun:
     def __exit__(self, *error: object) -> None:
         self._lock.leave()
 
-    def add_part(self, name: str, part: Any) -> None:
-        """A further object to save and restore."""
-        self._parts[name] = part
-
     def start(self) -> TrainState:
         """A new run: every rank draws its own random numbers from here on.
 

@@ -1,4 +1,4 @@
-"""Reading videos: frames by number or time, decoded forward once, wanted frames only.
+"""Reading videos: frames by number, decoded forward once, wanted frames only.
 
     with VideoReader("clip.mp4") as video:
         sample = sample_frames(video.times, video.info.fps)
@@ -21,7 +21,6 @@ import torch
 from av.stream import Disposition
 from torch import Tensor
 
-from utility.sampling import frames_on_screen
 from utility.video_times import FrameClock, clock_from_marks, clock_from_packets, mark
 
 STAGES = ("open", "stream", "decode", "sample")
@@ -132,10 +131,6 @@ class VideoReader:
         if not np.array_equal(position, np.arange(len(wanted))):
             pictures = pictures[torch.from_numpy(position)]
         return pictures.permute(0, 3, 1, 2)
-
-    def frames_at(self, moments: Sequence[float], size: tuple[int, int] | None = None) -> Tensor:
-        """The frames on screen at these moments (seconds after the first frame); shapes as for `frames`."""
-        return self.frames(frames_on_screen(self.times, moments), size)
 
     def stream(self, indices: Iterable[int], size: tuple[int, int] | None = None) -> Iterator[tuple[int, Tensor]]:
         """(number, uint8 [3, height, width]) of each distinct frame in ascending order; holds one frame at a time."""
