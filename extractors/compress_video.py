@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from dataset.corpus import VIDEO_SUFFIXES
 from utility.arguments import parse
+from utility.whole_files import whole_file
 
 STAGE = "compress_video"
 # These hold H.264 and keep their suffix; everything else becomes .mp4.
@@ -153,8 +154,8 @@ def check_settings(args: CompressArguments) -> None:
                 "use the same settings, another --output_root, or empty the folder"
             )
     if not args.dry_run:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(settings) + "\n")
+        with whole_file(path) as temporary:
+            temporary.write_text(json.dumps(settings) + "\n")
 
 
 def run_jobs(jobs: Sequence[Job], workers: int) -> Iterator[tuple[str, str | None, float]]:

@@ -37,6 +37,9 @@ FAILURES = {
         "dataset/test_disturbed_drawing.py::test_compressing_stops_with_a_message_and_the_rerun_completes",
         "graphs/knowledge/test_triple_files.py::test_a_killed_run_goes_on_with_the_next_video",
     ],
+    "a full disk while videos are drawn or compressed": [
+        "dataset/test_disturbed_drawing.py::test_a_full_disk_is_a_message_and_the_rerun_completes",
+    ],
     "a full disk while features are written": [
         f"{EXTRACTION}::test_a_disk_that_is_really_full",
         f"{EXTRACTION}::test_a_full_disk_during_the_features_is_a_message_and_the_rerun_completes",

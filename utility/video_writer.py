@@ -100,8 +100,10 @@ class VideoWriter:
             if kind is None:
                 self._finish()
         finally:
-            self._container.close()
-            self.temporary.unlink(missing_ok=True)
+            try:
+                self._container.close()  # which writes, and may find the disk full
+            finally:
+                self.temporary.unlink(missing_ok=True)
 
     def _open_stream(self, height: int, width: int) -> None:
         if height % 2 or width % 2:

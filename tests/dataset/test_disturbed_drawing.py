@@ -54,6 +54,25 @@ def test_ctrl_c_in_a_terminal_while_processes_compress(tmp_path):
     assert len(list((tmp_path / "out").glob("[0-9]*.mp4"))) == 40
 
 
+@pytest.mark.parametrize("program", ["drawing", "compressing"])
+def test_a_full_disk_is_a_message_and_the_rerun_completes(tmp_path, capsys, program):
+    if program == "drawing":
+        main, made = mini_motion.main, tmp_path / "videos"
+        words = ["--num_clips", "20", "--root", str(tmp_path), "--workers", "1"]
+    else:
+        noise = np.random.default_rng(0).integers(0, 255, (9, 64, 96, 3), dtype=np.uint8)
+        write_video(tmp_path / "in" / "a.mp4", noise, fps=9)
+        main, made = compress_video.main, tmp_path / "out"
+        words = ["--input_root", str(tmp_path / "in"), "--output_root", str(made)]
+    with hardships.full_disk(3000):
+        assert main(words) == 2
+    said = capsys.readouterr().err
+    assert "File too large" in said and str(made) in said
+    assert not [path.name for path in tmp_path.rglob(".*")]
+    assert main(words) == 0
+    assert len(list(made.glob("*.mp4"))) == (20 if program == "drawing" else 1)
+
+
 def test_a_killed_process_that_draws_is_a_message_and_the_rerun_completes(tmp_path, monkeypatch, capsys):
     words = ["--num_clips", "20", "--root", str(tmp_path), "--workers", "1"]
     with monkeypatch.context() as patch:
