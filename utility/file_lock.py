@@ -32,6 +32,30 @@ def lock(file: IO) -> bool:
     return True
 
 
+def open_locked(path: Path) -> IO | None:
+    """The file, opened for appending without a buffer and locked until it is closed; None if another process has it."""
+    while True:
+        # Unbuffered: what a full disk refused must not be tried again when the file is closed.
+        file = open(path, "ab", buffering=0)  # noqa: SIM115 - stays open while the lock is held
+        try:
+            if not lock(file):
+                file.close()
+                return None
+            if _is_in_place(file, path):
+                return file
+        except BaseException:
+            file.close()
+            raise
+        file.close()  # the run before removed the file between our opening and our locking it
+
+
+def _is_in_place(file: IO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
 class FolderLock:
     """Keeps a second run out of a folder while the first one writes there.
 
@@ -47,22 +71,8 @@ class FolderLock:
         """Whether the folder is ours now; it may have been before."""
         if self._file is None:
             self.folder.mkdir(parents=True, exist_ok=True)
-            while self._file is None:
-                file = open(self.path, "ab")  # noqa: SIM115 - stays open while the lock is held
-                if not lock(file):
-                    file.close()
-                    return False
-                if self._is_in_place(file):
-                    self._file = file
-                else:  # the run before removed the file between our opening and our locking it
-                    file.close()
-        return True
-
-    def _is_in_place(self, file: IO) -> bool:
-        try:
-            return os.path.samestat(os.fstat(file.fileno()), self.path.stat())
-        except FileNotFoundError:
-            return False
+            self._file = open_locked(self.path)
+        return self._file is not None
 
     def leave(self) -> None:
         """Let others write there."""

@@ -12,8 +12,9 @@ import struct
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
-from utility.file_lock import InUse, lock
+from utility.file_lock import InUse, open_locked
 
 MAGIC = b"STGLOG02"
 _HEAD = struct.Struct("<IQI")
@@ -69,10 +70,8 @@ class RecordLog:
             LogInUse: another process has it open for appending.
         """
         self._path = path
-        # Unbuffered: what a full disk refused must not be tried again when the file is closed.
-        self._file = open(path, "ab", buffering=0)  # noqa: SIM115 - stays open until close()
+        self._file = self._opened(path)
         try:
-            self._lock(path)
             if path.stat().st_size == 0:
                 self._write(MAGIC)
                 self.append(b"", header)
@@ -110,12 +109,15 @@ class RecordLog:
                 "the same command again",
             ) from error
 
-    def _lock(self, path: Path) -> None:
-        if not lock(self._file):
+    @staticmethod
+    def _opened(path: Path) -> IO:
+        file = open_locked(path)
+        if file is None:
             raise LogInUse(
                 f"{path} is being written by another process. Wait for it or stop it; "
                 "to use several processes start them together with torchrun"
             )
+        return file
 
 
 def _read_record(file, size: int) -> tuple[bytes, bytes] | None:
