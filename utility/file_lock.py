@@ -16,8 +16,8 @@ class InUse(OSError):
     """Another process is writing there; an OSError, for the user to change, as a full disk is."""
 
 
-def lock(file: IO) -> bool:
-    """Locks an open file until it is closed; False if another process has locked it.
+def lock(file: IO | int) -> bool:
+    """Locks an open file (or folder, by its number) until it is closed; False if another process has locked it.
 
     Where the system has no locks (Windows, some network file systems), True.
     """

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from utility.file_lock import lock
+
 
 @contextmanager
 def whole_file(path: Path | str) -> Iterator[Path]:
@@ -47,9 +49,12 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     recover(folder)
-    for left_by_a_kill in folder.parent.glob(f".{glob.escape(folder.name)}.writing.*"):
-        shutil.rmtree(left_by_a_kill, ignore_errors=True)
+    for other in folder.parent.glob(f".{glob.escape(folder.name)}.writing.*"):
+        if _left_by_a_kill(other):
+            shutil.rmtree(other, ignore_errors=True)
     temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.writing.", dir=folder.parent))
+    handle = os.open(temporary, os.O_RDONLY)
+    lock(handle)  # for as long as it is open, and no longer than this process lives
     try:
         yield temporary
         temporary.chmod(0o755)
@@ -60,6 +65,19 @@ def whole_folder(folder: Path | str) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+    finally:
+        os.close(handle)
+
+
+def _left_by_a_kill(temporary: Path) -> bool:
+    try:
+        handle = os.open(temporary, os.O_RDONLY)
+    except FileNotFoundError:  # finished meanwhile
+        return False
+    try:
+        return lock(handle)
+    finally:
+        os.close(handle)
 
 
 def recover(folder: Path | str) -> None:

@@ -43,6 +43,14 @@ def test_an_exception_leaves_what_was_there(tmp_path, error):
     assert names(tmp_path) == ["f", "t.txt"]
 
 
+def test_another_writer_of_the_same_folder_is_left_alone(tmp_path):
+    with whole_folder(tmp_path / "f") as one:
+        (one / "a.txt").write_text("first to begin")
+        write(tmp_path / "f", "first to end")
+        assert (tmp_path / "f" / "a.txt").read_text() == "first to end" and (one / "a.txt").exists()
+    assert (tmp_path / "f" / "a.txt").read_text() == "first to begin" and names(tmp_path) == ["f"]
+
+
 @pytest.mark.parametrize("call", [1, 2])
 def test_a_kill_between_the_two_renames_leaves_one_whole_folder(tmp_path, monkeypatch, call):
     write(tmp_path / "f", "1")
