@@ -109,6 +109,8 @@ FAILURES = {
     "keys with module. and _orig_mod.": [f"{CHECKPOINT}::test_exports_come_back_without_wrapper_prefixes"],
     "a rank that dies": [
         f"{EXTRACTION}::test_a_rank_that_dies_ends_the_run_and_any_number_of_processes_completes_it",
+        f"{GRAPHS}::test_what_ends_one_process_ends_the_others_in_words",
+        "utility/test_program.py::test_a_process_that_lost_another_one_says_so",
         "utility/test_resume.py::test_two_processes_of_which_one_is_killed_continue_to_the_same_numbers",
         f"{STORE}::test_parts_of_more_processes_than_now_are_taken_over",
     ],

@@ -23,6 +23,8 @@ T = TypeVar("T")
 PROCESSES = Path("/proc")
 # Ranks of an extraction may finish hours apart; torchrun ends the others when one dies, so waiting long is safe.
 TIMEOUT = timedelta(hours=24)
+# What gloo and NCCL say, at the next exchange, where a process has ended.
+PEER_ENDED = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 
 @dataclass
@@ -102,6 +104,11 @@ def start(device: str = "auto") -> Distributed:
         backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
         torch_distributed.init_process_group(backend, timeout=TIMEOUT)
     return Distributed(rank, world_size, local_rank, chosen)
+
+
+def peer_ended(error: RuntimeError) -> bool:
+    """Whether a process could not go on because another one of the run was gone."""
+    return any(words in str(error) for words in PEER_ENDED)
 
 
 def threads_asked_for() -> int:

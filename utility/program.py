@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 import torch
 
-from utility.distributed import Distributed, start
+from utility.distributed import Distributed, peer_ended, start
 from utility.engine import NonFiniteLoss, OutOfDeviceMemory
 from utility.logs import setup_logging
 
 log = logging.getLogger(__name__)
+
+OTHER_ENDED = "another process of this run has ended, and this one with it; its own words say why"
 
 
 def run_program(work: Callable[[Distributed], int | None], device: str = "auto") -> int:
@@ -23,8 +25,8 @@ def run_program(work: Callable[[Distributed], int | None], device: str = "auto")
         device: as `utility.distributed.start` takes it.
 
     Returns:
-        Exit status: that of `work`; 2 for what the user must change, said in one line; 130 after Ctrl-C. Any other
-        exception is a mistake of ours and shows its traceback.
+        Exit status: that of `work`; 2 for what the user must change, said in one line; 130 after Ctrl-C; 1 where
+        another process has ended. Any other exception is a mistake of ours and shows its traceback.
     """
     dist = None
     try:
@@ -37,6 +39,11 @@ def run_program(work: Callable[[Distributed], int | None], device: str = "auto")
     except KeyboardInterrupt as error:
         print(str(error) or "stopped", file=sys.stderr)
         return 130
+    except RuntimeError as error:
+        if not peer_ended(error):
+            raise
+        log.error(OTHER_ENDED)
+        return 1
     finally:
         if dist is not None:
             dist.stop()
@@ -50,7 +57,8 @@ def run_stage(work: Callable[[Distributed], int], device: str = "auto", memory_a
         memory_advice: a sentence on what to do when the device has too little memory.
 
     Returns:
-        Exit status: that of `work`; 2 for what the user must change; 130 after Ctrl-C.
+        Exit status: that of `work`; 2 for what the user must change; 130 after Ctrl-C; 1 where another process has
+        ended.
     """
     dist = None
     try:
@@ -66,6 +74,11 @@ def run_stage(work: Callable[[Distributed], int], device: str = "auto", memory_a
     except KeyboardInterrupt:
         log.error("stopped; what is stored stays, the same command continues")
         return 130
+    except RuntimeError as error:
+        if not peer_ended(error):
+            raise
+        log.error(OTHER_ENDED)
+        return 1
     finally:
         if dist is not None:
             dist.stop()

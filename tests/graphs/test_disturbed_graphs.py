@@ -10,7 +10,7 @@ import pytest
 import torch
 from graph_examples import GRAPHS, A, D, P, S
 from graph_examples import run as transform
-from launch import ROOT, launch
+from launch import ROOT, launch, torchrun
 from torch_geometric.loader import DataLoader
 
 from graphs import temporal_similarity_graph
@@ -91,6 +91,21 @@ def test_more_processes_than_videos(sources):
     program = Path(temporal_similarity_graph.__file__)
     launch(program, *words(sources, "--limit", "1", "--split", "train"), processes=2)
     assert FeatureStore(sources / "features/tiny/small_GBased_temporal.hdf5").ids == ["a-1"]
+
+
+@pytest.mark.slow
+def test_what_ends_one_process_ends_the_others_in_words(sources):
+    program = Path(temporal_similarity_graph.__file__)
+    assert temporal_similarity_graph.main(words(sources)) == 0
+    nodes = sources / "features/tiny/small_GBased.hdf5"
+    nodes.unlink()
+    with FeatureWriter(nodes, {"slots": S, "backbone": "other"}) as writer:
+        writer.write("d", {name: GRAPHS["d"][name] for name in NODES})
+        writer.finish()
+    result = torchrun(program, *words(sources), check=False)
+    own = result.stderr.partition("torch/distributed/elastic")[0]
+    assert result.returncode and "made with other settings" in own
+    assert "another process of this run has ended" in own and "Traceback" not in own, own
 
 
 @pytest.mark.parametrize(

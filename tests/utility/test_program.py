@@ -42,6 +42,17 @@ def test_mistakes_of_the_program_keep_their_traceback():
         run_program(lambda dist: 1 // 0, "cpu")
 
 
+@pytest.mark.parametrize("run", [run_program, run_stage])
+def test_a_process_that_lost_another_one_says_so(run, caplog):
+    def work(dist, words="[gloo/transport/tcp/pair.cc:561] Connection closed by peer [127.0.0.1]:62366. GLHF!"):
+        raise RuntimeError(words)
+
+    assert run(work, "cpu") == 1
+    assert "another process of this run has ended" in caplog.text
+    with pytest.raises(RuntimeError, match="a bug"):
+        run(lambda dist: work(dist, "a bug"), "cpu")
+
+
 def test_an_unknown_device_is_a_mistake_of_the_user(capsys):
     assert run_program(lambda dist: 0, "tpu") == 2
     assert "unknown device 'tpu'" in capsys.readouterr().err
