@@ -52,8 +52,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if find.search is not None:
         from extractors.video_search import search_folder
 
-        return run_program(lambda dist: search_folder(find, dist.device, args.batch_size_val), args.device)
-    device, processes = processes_for(launch, args.device)
+        device = args.device if launch.gpu is None else f"cuda:{launch.gpu}"
+        return run_program(lambda dist: search_folder(find, dist.device, args.batch_size_val), device)
+    try:
+        device, processes = processes_for(launch, args.device)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     if processes:
         return run_processes(own_command(argv, __file__), processes)
     given = given_names(FLAGS, argv)
@@ -101,11 +106,6 @@ class Session:
             log.info("%s", line)
         note = None if args.dry_run or not dist.is_main else self.output / "absent_videos.txt"
         self.absent = report_absent(self.corpus, note)
-        if args.kind() == "msrvtt" and (args.protocol != "captioning" or args.train_csv):
-            log.warning(
-                "this training list may overlap the captioning test split (the 9k list holds 1,990 of its 2,990 "
-                "videos); a captioner that looks through this model must not be scored there"
-            )
         seed_all(self.args.seed)
         self.network = build_network(
             self.method, {**resolved(self.method), "max_frames": self.args.max_frames}, tower.given(), self.stored,
@@ -159,8 +159,12 @@ class Session:
 
     def run(self) -> int:
         from pretrained.retrieval_runs import load_weights, open_run
+        from pretrained.retrieval_weights import export_published
 
         args = self.args
+        if args.strict and self.absent:
+            log.error("--strict: videos are absent, so nothing is done")
+            return 1
         if not args.do_eval:
             self.train()
         elif args.dry_run:
@@ -171,7 +175,11 @@ class Session:
             self.model.words = None  # it has served
             load_weights(self.model, open_run(self.output))
         self.test(args.eval_split)
-        return 1 if args.strict and self.absent else 0
+        if args.export_published and self.dist.is_main:
+            file = Path(args.export_published).expanduser()
+            export_published(file, self.method.method, self.model)
+            log.info("%s: for the published code of %s", file, self.method.method)
+        return 0
 
     def pixels(self, frames: Any) -> Any:
         from utility.images import to_clip
@@ -183,8 +191,8 @@ class Session:
     def train(self) -> None:
         from dataset.seen_videos import also_trained_on
         from model.retrieval.words import WordPrediction
-        from pretrained.retrieval_network import build_optimizer, choose_parameters, clamp_temperature
-        from pretrained.retrieval_runs import RunExport
+        from pretrained.retrieval_network import build_optimizer, choose_parameters
+        from pretrained.retrieval_runs import RunExport, carry_best
         from utility.engine import TrainSettings, train
         from utility.loader import BatchLoader, batch_within, piece_size
         from utility.retrieval_report import step_line
@@ -228,11 +236,14 @@ class Session:
             import torch
 
             self.model = model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        continued = None if self.stored is None or self.weights_only(args) else self.stored.checkpoint
+        continued = None
+        if self.stored is not None and not self.weights_only(args):
+            carry_best(self.stored, self.output, dist.is_main)
+            continued = self.stored.checkpoint
         train(
             model, lambda model, batch: self.loss(model, batch, chunk), loader, optimizer, schedule, settings,
-            dist, self.validation(), names_of=lambda batch: batch.names, config=config, after_step=clamp_temperature,
-            later_wins=True, resume_from=continued,
+            dist, self.validation(), names_of=lambda batch: batch.names, config=config,
+            after_step=lambda model: model.clamp_logit_scale(), later_wins=True, resume_from=continued,
             export=RunExport(self.output, model, config, args.epochs), step_line=step_line,
             curves=self.output / "tensorboard" / time.strftime("%Y-%m-%d-%H-%M-%S"),
         )  # fmt: skip

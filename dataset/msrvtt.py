@@ -175,6 +175,13 @@ def _use_retrieval_lists(annotation: Annotation, train_list: Path, pairs: Path, 
     unknown = [name for name in [*train, *(name for name, _ in test)] if name not in known]
     if unknown:
         raise CorpusError(f"The {protocol} lists name {len(unknown)} videos without annotation: {listed(unknown)}")
+    tested = set(annotation.splits["test"])
+    seen = len(tested.intersection(train))
+    if seen:
+        annotation.notes.append(
+            f"{Path(train_list).name} holds {seen} of the {len(tested)} videos of the captioning test split: a "
+            "captioner that looks through this model must not be scored on them"
+        )
     names = list(dict.fromkeys(name for name, _ in test))
     annotation.splits = {"train": train, "val": names, "test": list(names)}
     annotation.captions = {name: annotation.captions.get(name, []) for name in train}

@@ -46,7 +46,7 @@ class RetrievalArguments:
     val_csv: str | None = flag(None, "MSR-VTT: evaluation pairs (video_id, sentence) in place of the protocol's")
     protocol: str = flag("captioning", "which lists: captioning; for MSR-VTT also 7k and 9k, the retrieval lists")
     limit: int | None = flag(None, "only the first so many videos of every split")
-    strict: bool = flag(False, "end with status 1 if a video of the lists is not there")
+    strict: bool = flag(False, "train and score nothing, with status 1, if a video of the lists is not there")
     dry_run: bool = flag(False, "say what would be done, and do nothing")
     do_train: bool = flag(True, "train; 0 with --do_eval")
     do_eval: bool = flag(False, "train nothing: score a split with the checkpoint of --resume, else of --output_dir")
@@ -139,6 +139,11 @@ class RetrievalArguments:
     qb_beta: float = flag(0.87, "inverse temperature of the query bank")
     save_matrix: bool = flag(False, "write the similarities as SPLIT_similarity.npy (rows are texts)")
     save_feature_path: str | None = flag(None, "folder for the features of scored texts and videos (.npz)")
+    export_published: str | None = flag(
+        None,
+        "file for the scored network as its method's published code reads it: pytorch_model.bin.N (clip4clip), "
+        "ckpt.pth.tar (stop, dgl, unified), best.pth (tempme)",
+    )
     inference_speed_test: bool = flag(False, "with --do_eval: measure clips/s and texts/s and score nothing")
     debug: bool = flag(False, "log the ids of every batch too")
 

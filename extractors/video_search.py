@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from dataset.clip_frames import FrameSettings, decode_frames
 from dataset.clips import FrameOrder, choose_frames, pad_clip
 from dataset.corpus import find_videos, unique_ids, video_folder
+from dataset.stored_settings import reading_of
 from pretrained.retrieval_runs import build_stored, open_run
 from utility.checkpoint import tensors_hash
 from utility.clip_text import ClipTokenizer
@@ -59,7 +61,7 @@ class VideoIndex:
         features: Path | None = None,
     ):
         run = open_run(checkpoint)
-        self.config = run.config
+        self.config, self.reading = run.config, reading_of(run.config)
         self.model = build_stored(run).to(device)
         self.device, self.batch_size = device, batch_size
         folder = Path(folder).expanduser().resolve()
@@ -79,11 +81,11 @@ class VideoIndex:
                 f"{kept} cannot be written ({error.strerror}); give another folder with --index"
             ) from error
         store = feature_path(kept / tag, root.name, FEATURE)
-        self._encode(files, store, {"weights": weights, **self._reading()})
+        self._encode(files, store, {"weights": weights, **asdict(self.reading)})
 
     def rank(self, sentence: str) -> list[tuple[str, Path, float]]:
         """(id, file, cosine) of every video, best first; the cosine is the bare logit for tightTransf."""
-        ids = ClipTokenizer().pack([sentence], self.config["max_words"])[0].to(self.device)
+        ids = ClipTokenizer().pack([sentence], self.reading.max_words)[0].to(self.device)
         with torch.no_grad():
             text = self.model.encode_text(ids).float()
             video, mask = self.video.to(self.device), self.mask.to(self.device)
@@ -92,21 +94,6 @@ class VideoIndex:
             scores = scores / self.model.clip.logit_scale.detach().exp().float().cpu()
         order = scores.argsort(descending=True, stable=True).tolist()
         return [(self.names[i], self.paths[i], float(scores[i])) for i in order]
-
-    def _reading(self) -> dict[str, Any]:
-        """How frames are chosen and cut: part of what the features depend on."""
-        stored = self.config.get("arguments", {})
-        sampling = self.config["sampling"]
-        return {
-            "frames": sampling["frames"],
-            "rate": sampling["rate"],
-            "rule": sampling["rule"],
-            "slice_framepos": sampling["slice_framepos"],
-            "kept": stored.get("cache_frames") if sampling["rule"] == "segments" else sampling["frames"],
-            "order": stored.get("eval_frame_order", 0),
-            "repeat": stored.get("short_clips") == "repeat",
-            "size": self.config["preprocessing"]["size"],
-        }
 
     def _encode(self, files: dict[str, Path], store: Path, settings: dict[str, Any]) -> None:
         keys = {name: _key(name, path) for name, path in files.items()}
@@ -117,7 +104,7 @@ class VideoIndex:
                 clips = {}
                 for name in todo[start : start + self.batch_size]:
                     try:
-                        clips[name] = self._clip(files[name], settings)
+                        clips[name] = self._clip(files[name])
                     except VideoError as error:
                         log.warning("%s; left out of the search", error)
                 for name, features, mask in self._features(clips):
@@ -135,12 +122,12 @@ class VideoIndex:
         self.video = torch.from_numpy(np.stack([row["features"] for row in rows]))
         self.mask = torch.from_numpy(np.stack([row["mask"] for row in rows]))
 
-    def _clip(self, path: Path, how: dict[str, Any]) -> tuple[Tensor, Tensor]:
-        settings = FrameSettings(how["kept"], how["rate"], how["size"], how["slice_framepos"], how["rule"])
-        frames = decode_frames(path, settings)
-        order = FrameOrder(how["rule"] == "segments", how["order"], how["repeat"])
-        chosen = choose_frames(len(frames), how["frames"], False, order, np.random.default_rng(0))
-        return pad_clip(frames[torch.from_numpy(chosen)], how["frames"])
+    def _clip(self, path: Path) -> tuple[Tensor, Tensor]:
+        how = self.reading
+        frames = decode_frames(path, FrameSettings(how.slots, how.rate, how.size, how.slice_framepos, how.rule))
+        order = FrameOrder(how.rule == "segments", how.order, how.repeat)
+        chosen = choose_frames(len(frames), how.frames, False, order, np.random.default_rng(0))
+        return pad_clip(frames[torch.from_numpy(chosen)], how.frames)
 
     @torch.no_grad()
     def _features(self, clips: dict[str, tuple[Tensor, Tensor]]) -> list[tuple[str, Tensor, Tensor]]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from model.backbone.clip import CLIP, CLIPConfig, small_config
+from model.retrieval.clip4clip import LOGIT_SCALE
 from model.retrieval.methods import build_method
 from model.retrieval.settings import MethodSettings
 from model.retrieval.tuning import freeze_layers, parameter_groups, with_3d_patches
@@ -20,9 +21,6 @@ from pretrained.retrieval_runs import StoredRun, load_weights, open_run
 from utility.bert_adam import BertAdam
 from utility.freezing import FreezeRules, choose_trainable, training_table
 from utility.schedules import clip4clip_cosine, warmup_cosine
-
-LOGIT_SCALE = (0.1, 4.6052)
-"""Allowed values of a temperature's logarithm that trains; the upper end is ln 100."""
 
 
 @dataclass
@@ -129,13 +127,6 @@ def choose_parameters(model: nn.Module, method: Any, unread: tuple[str, ...] = (
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trained)
     return training_table(sizes, trained, model.is_new), warnings
-
-
-def clamp_temperature(model: nn.Module) -> None:
-    """Keeps a temperature that trains within `LOGIT_SCALE`; called after every step."""
-    scale = model.clip.logit_scale
-    if scale.requires_grad:
-        scale.data.clamp_(*LOGIT_SCALE)
 
 
 def build_optimizer(model: nn.Module, args: Any, steps: int) -> tuple[torch.optim.Optimizer, Any]:

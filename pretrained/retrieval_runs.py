@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import pickle
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ def open_run(path: Path | str, kind: str = "best", training: bool = False) -> St
     if path.is_dir():
         return _open_folder(path, kind, training)
     if not path.is_file():
-        raise FileNotFoundError(f"--resume {path}: there is no such file or folder")
+        raise FileNotFoundError(f"checkpoint {path}: there is no such file or folder")
     content = _load(path)
     tensors = content.get("state_dict")
     if isinstance(tensors, Mapping) and isinstance(content.get("config"), Mapping):
@@ -127,6 +128,24 @@ def load_weights(model: nn.Module, run: StoredRun, partial: bool | None = None) 
     if differing:
         shown = "; ".join(differing[:12]) + (f"; and {len(differing) - 12} more" if len(differing) > 12 else "")
         log.warning("%s: %d tensors differ from the model's: %s", run.source, len(differing), shown)
+
+
+def carry_best(run: StoredRun, folder: Path, copies: bool = True) -> None:
+    """Prepares the continuation of a run in a folder: into another one its best checkpoint goes along.
+
+    Where none is there the best score is forgotten, because nothing could be loaded for it.
+
+    Args:
+        copies: whether this process is the one that writes.
+    """
+    if is_checkpoint(run.folder / "best"):
+        if copies and run.folder.resolve() != folder.resolve():
+            shutil.copytree(run.folder / "best", folder / "best", dirs_exist_ok=True)
+            if (run.folder / BEST).is_file():
+                shutil.copy2(run.folder / BEST, folder / BEST)
+    elif run.checkpoint.training["state"]["best_score"] is not None:
+        log.warning("no best checkpoint beside %s: the best epoch is chosen anew from here on", run.source)
+        run.checkpoint.training["state"] |= {"best_score": None, "best_epoch": 0, "epochs_since_best": 0}
 
 
 @dataclass

@@ -123,6 +123,7 @@ CHANGES = {
     "qb_beta": ("bank", "50", "scores"),
     "save_matrix": ("clip4clip", "0", "files"),
     "save_feature_path": ("clip4clip", "{output}/features", "files"),
+    "export_published": ("clip4clip", "{output}/pytorch_model.bin.0", "files"),
     "resolution": ("clip4clip", "24", "weights"),
     "patch": ("clip4clip", "4", "weights"),
     "stem": ("clip4clip", "4 --linear_patch 2d", "weights"),

@@ -1,6 +1,7 @@
 """The retrieval trainer with each of its methods: training, resuming, freezing, first gradients, searching."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -120,6 +121,21 @@ def test_resuming_is_exact_from_folder_and_from_file(from_file, runs, corpus, tm
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 
 
+def test_a_run_goes_on_in_another_folder_with_its_best(runs, tmp_path, capsys):
+    run = runs("clip4clip")
+    argv = ["--resume", run / "last_model.pth", "--device", "cpu", "--epochs"]
+    results, log = train(capsys, [*argv, "2", "--output_dir", tmp_path / "same"])
+    assert "chosen anew" not in log and results == json.loads((run / "test_retrieval.json").read_text())
+    assert read_tensors(tmp_path / "same" / "best_model.pth").keys() == read_tensors(run / "best_model.pth").keys()
+    # The file alone tells a best score, and no weights that had it.
+    (tmp_path / "file").mkdir()
+    shutil.copy(run / "last_model.pth", tmp_path / "file")
+    argv[1] = tmp_path / "file" / "last_model.pth"
+    _, log = train(capsys, [*argv, "3"])
+    assert "the best epoch is chosen anew" in log
+    assert load_checkpoint(tmp_path / "file" / "last").metrics["best_epoch"] == 3
+
+
 def test_weights_alone_start_another_training(runs, corpus, tmp_path, capsys):
     best = runs("stop") / "best_model.pth"
     argv = ["--resume", best, "--data_root", corpus, "--output_dir", tmp_path / "new", "--device", "cpu"]
@@ -226,7 +242,7 @@ def test_mistakes_are_explained(more, message, corpus, tmp_path, capsys):
     assert message in capsys.readouterr().err
 
 
-def test_absent_videos_are_named_and_strict_ends_with_a_status(corpus, tmp_path, capsys):
+def test_absent_videos_are_named_and_left_out_unless_strict(corpus, tmp_path, capsys):
     captions = json.loads((corpus / "metadata" / "captions.json").read_text())
     captions["videos"].append({"video_id": "gone", "split": "train"})
     captions["sentences"].append({"video_id": "gone", "caption": "a lost clip"})
@@ -235,6 +251,9 @@ def test_absent_videos_are_named_and_strict_ends_with_a_status(corpus, tmp_path,
     assert program.main([*argv, "--strict"]) == 1
     assert "1 videos of the splits are absent and left out: gone" in capsys.readouterr().err
     assert (tmp_path / "run" / "absent_videos.txt").read_text() == "gone\n"
+    assert not (tmp_path / "run" / "last").exists()
+    results, log = train(capsys, argv)
+    assert "left out: gone" in log and results["videos"] == len(COLOURS)
 
 
 def test_a_folder_is_searched_and_its_features_are_kept(runs, corpus, tmp_path, capsys, monkeypatch):

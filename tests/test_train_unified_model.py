@@ -258,6 +258,12 @@ def test_wrong_flags_end_at_once(flags, message, capsys):
     assert message in capsys.readouterr().err
 
 
+def test_an_address_that_is_none_is_explained(capsys, monkeypatch):
+    monkeypatch.delenv("RANK", raising=False)
+    assert program.main(["--world_size", "2", "--init_method", "file:///x", "--device", "cpu"]) == 2
+    assert "--init_method file:///x: must be tcp://HOST:PORT" in capsys.readouterr().err
+
+
 def test_missing_published_weights_are_explained(corpus, tmp_path, capsys, monkeypatch):
     from pretrained import zoo
 

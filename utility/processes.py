@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +30,7 @@ def visible_gpus() -> list[int]:
 def environments(
     gpus: Sequence[int], machines: int = 1, machine: int = 0, address: str = "tcp://127.0.0.1:6101"
 ) -> list[dict[str, str]]:
-    """The variables of every process of this machine, one per GPU.
+    """The variables of every process of this machine: one per GPU, or a single one without any.
 
     Args:
         address: `tcp://HOST:PORT` of the first machine. On one machine a free port is taken instead.
@@ -41,14 +42,14 @@ def environments(
     if url.scheme != "tcp" or not url.hostname or not url.port:
         raise ValueError(f"--init_method {address}: must be tcp://HOST:PORT, reachable from every machine")
     host, port = (url.hostname, url.port) if machines > 1 else ("127.0.0.1", _free_port())
-    count = len(gpus)
+    count = max(1, len(gpus))
     common = {
         "WORLD_SIZE": count * machines,
         "LOCAL_WORLD_SIZE": count,
         "MASTER_ADDR": host,
         "MASTER_PORT": port,
     }
-    visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(_device_name, gpus))}
+    visible = {"CUDA_VISIBLE_DEVICES": ",".join(map(_device_name, gpus))} if gpus else {}
     return [
         {**{k: str(v) for k, v in common.items()}, **visible, "RANK": str(machine * count + i), "LOCAL_RANK": str(i)}
         for i in range(count)
@@ -56,12 +57,15 @@ def environments(
 
 
 def run_processes(command: Sequence[str], variables: Sequence[Mapping[str, str]]) -> int:
-    """Runs a command once per set of variables; when one fails the others are ended.
+    """Runs a command once per set of variables; when one fails, or this process is ended, the others are ended too.
 
     Returns: exit status of the first process that failed, 0 if none did
     """
-    running = [subprocess.Popen(list(command), env={**os.environ, **more}) for more in variables]
+    listens = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, _end) if listens else None
+    running: list[subprocess.Popen] = []
     try:
+        running += [subprocess.Popen(list(command), env={**os.environ, **more}) for more in variables]
         while True:
             codes = [process.poll() for process in running]
             failed = next((code for code in codes if code), None)
@@ -78,6 +82,8 @@ def run_processes(command: Sequence[str], variables: Sequence[Mapping[str, str]]
                 process.terminate()
         for process in running:
             _wait(process)
+        if listens:
+            signal.signal(signal.SIGTERM, before)
 
 
 def ignore_interrupts(_: object = None) -> None:
@@ -88,6 +94,10 @@ def ignore_interrupts(_: object = None) -> None:
 def own_command(argv: Sequence[str], program: str) -> list[str]:
     """What starts this program again with the same words."""
     return [sys.executable, program, *argv]
+
+
+def _end(number: int, frame: Any) -> None:
+    raise SystemExit(128 + number)
 
 
 def _wait(process: subprocess.Popen) -> int:
@@ -127,10 +137,12 @@ def processes_for(launch: Any, device: str) -> tuple[str, list[dict[str, str]]]:
     if under_launcher():
         return device, []
     if launch.gpu is not None:
-        return f"cuda:{launch.gpu}", []
-    if device not in ("auto", "cuda"):
-        return device, []
-    gpus = [int(number) for number in launch.multigpu.split(",")] if launch.multigpu else visible_gpus()
-    if len(gpus) * launch.world_size <= 1:
-        return (f"cuda:{gpus[0]}" if launch.multigpu else device), []
-    return device, environments(gpus, launch.world_size, launch.node_rank, launch.init_method)
+        gpus = [launch.gpu]
+    elif device not in ("auto", "cuda"):
+        gpus = []
+    else:
+        gpus = [int(number) for number in launch.multigpu.split(",")] if launch.multigpu else visible_gpus()
+    if max(1, len(gpus)) * launch.world_size > 1:
+        return device, environments(gpus, launch.world_size, launch.node_rank, launch.init_method)
+    named = launch.gpu is not None or (gpus and launch.multigpu)
+    return (f"cuda:{gpus[0]}" if named else device), []

@@ -10,16 +10,17 @@ import math
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from torch.utils.checkpoint import checkpoint
 
 from model.backbone.blocks import at_least_float32
 from model.backbone.clip import CLIP
+from model.retrieval.groups import in_groups, rest_frozen_norms
 from model.retrieval.headers import CrossEncoder, FrameLSTM, FrameTransformer
 from model.retrieval.losses import Gather, alone, symmetric_cross_entropy, symmetric_cross_entropy_sum
 from model.retrieval.words import WordPrediction
 
 HEADERS = ("meanP", "seqLSTM", "seqTransf", "tightTransf")
-MAX_LOGIT_SCALE = math.log(100)
+LOGIT_SCALE = (0.1, math.log(100))
+"""Allowed values of a temperature's logarithm that trains."""
 
 
 class CLIP4Clip(nn.Module):
@@ -94,7 +95,7 @@ class CLIP4Clip(nn.Module):
 
     def encode_text(self, ids: Tensor, chunk: int = 0) -> Tensor:
         """Text features [A, E] of ids [A, L], not normalised; `chunk` as in `encode_video`."""
-        return self._in_chunks(self.clip.encode_text, chunk, ids)
+        return in_groups(self, self.clip.encode_text, chunk, ids)
 
     def encode_video(self, frames: Tensor, mask: Tensor | None = None, chunk: int = 0) -> Tensor:
         """Frame features, neither normalised nor passed through the header; masked frames give zeros.
@@ -106,21 +107,18 @@ class CLIP4Clip(nn.Module):
         Shapes:
             frames: [B, T, 3, R, R], or features [B, T, E] that this tower has made; mask: [B, T]; returns [B, T, E]
         """
-        features = frames if frames.ndim == 3 else self._in_chunks(self._encode_frames, chunk, frames)
+        features = frames if frames.ndim == 3 else in_groups(self, self._encode_frames, chunk, frames)
         return features if mask is None else features * mask[..., None].to(features.dtype)
 
     def _encode_frames(self, frames: Tensor) -> Tensor:
         features = self.clip.encode_image(frames.flatten(0, 1), videos=frames.shape[0])
         return features.unflatten(0, frames.shape[:2])
 
-    @staticmethod
-    def _in_chunks(encode, chunk: int, *inputs: Tensor) -> Tensor:
-        if not chunk or chunk >= inputs[0].shape[0]:
-            return encode(*inputs)
-        parts = zip(*(tensor.split(chunk) for tensor in inputs), strict=True)
-        if not torch.is_grad_enabled():
-            return torch.cat([encode(*part) for part in parts])
-        return torch.cat([checkpoint(encode, *part, use_reentrant=False) for part in parts])
+    def train(self, mode: bool = True) -> CLIP4Clip:
+        """Batch norms of a stem that does not train keep the statistics of their training."""
+        super().train(mode)
+        rest_frozen_norms(self)
+        return self
 
     def pool(self, frames: Tensor, mask: Tensor) -> Tensor:
         """One unit vector per video: header, each frame to unit length, mean over frames present, unit length.
@@ -219,8 +217,9 @@ class CLIP4Clip(nn.Module):
 
     @torch.no_grad()
     def clamp_logit_scale(self) -> None:
-        """Keeps the temperature at or above 0.01, as published, after a step."""
-        self.clip.logit_scale.clamp_(max=MAX_LOGIT_SCALE)
+        """Keeps a temperature that trains within `LOGIT_SCALE`; called after every step."""
+        if self.clip.logit_scale.requires_grad:
+            self.clip.logit_scale.clamp_(*LOGIT_SCALE)
 
     def forward(
         self,

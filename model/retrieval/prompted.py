@@ -18,11 +18,11 @@ from model.prompts.insertion import TextPrompts, VideoPrompts
 from model.prompts.lora import add_lora
 from model.prompts.spatial_temporal import Regions, SpatialTemporalPrompt
 from model.prompts.token_merging import POSITION, MergePlan, TokenMerging, add_positions
-from model.retrieval.clip4clip import MAX_LOGIT_SCALE, CLIP4Clip
+from model.retrieval.clip4clip import CLIP4Clip
+from model.retrieval.groups import in_groups
 from model.retrieval.readout import READ, WITHOUT_PROMPTS, project_tokens
 from model.retrieval.settings import MethodSettings
 
-MIN_LOGIT_SCALE = 0.1
 NEW_PARTS = (
     *NEW,
     "prefix_text_prompt_proj_layer",
@@ -111,7 +111,7 @@ class PromptedRetrieval(CLIP4Clip):
 
     def encode_text(self, ids: Tensor, chunk: int = 0) -> Tensor:
         """Text features [A, E] of ids [A, L], not normalised; `chunk` as in `encode_video`."""
-        return self._in_chunks(self._encode_text, chunk, ids)
+        return in_groups(self, self._encode_text, chunk, ids)
 
     def _encode_text(self, ids: Tensor) -> Tensor:
         if not self.prompts:
@@ -134,7 +134,7 @@ class PromptedRetrieval(CLIP4Clip):
         """
         if mask is None:
             mask = frames.new_ones(frames.shape[:2], dtype=torch.bool)
-        return self._in_chunks(self._encode_video, chunk, frames, mask)
+        return in_groups(self, self._encode_video, chunk, frames, mask)
 
     def _encode_video(self, frames: Tensor, mask: Tensor) -> Tensor:
         tokens = self.video_tokens(frames, mask)
@@ -197,11 +197,6 @@ class PromptedRetrieval(CLIP4Clip):
     def pool(self, frames: Tensor, mask: Tensor) -> Tensor:
         """Unit vectors [B, E] of what `encode_video` gave, [B, 1, E]; the mask is not read."""
         return normalize(at_least_float32(frames[:, 0]), dim=-1)
-
-    @torch.no_grad()
-    def clamp_logit_scale(self) -> None:
-        """Keeps the temperature's logarithm between 0.1 and ln 100 after a step."""
-        self.clip.logit_scale.clamp_(MIN_LOGIT_SCALE, MAX_LOGIT_SCALE)
 
     def is_new(self, name: str) -> bool:
         """Whether a parameter belongs to the method, not to CLIP."""

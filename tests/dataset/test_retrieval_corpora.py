@@ -135,9 +135,12 @@ def test_real_lists_load(shared_data, tmp_path):
     assert all(len(texts) == 1 and texts[0] == texts[0].strip() for texts in corpus.captions.values())
     pairs = read_pairs(lists / "lsmdc" / "LSMDC16_challenge_1000_publictect.csv")
     assert len(pairs) == 1000 and pairs[0][1] == "SOMEONE stands below, hands on her hips."
-    for protocol, train in (("9k", 9000), ("7k", 7010)):
+    for protocol, train, seen in (("9k", 9000, 1990), ("7k", 7010, 0)):
         corpus = read_msrvtt(tmp_path, lists / "msrvtt", protocol)
         assert (len(corpus.ids("train")), len(corpus.ids("test"))) == (train, 1000)
+        assert any(f"MSRVTT_train.{protocol}.csv holds {seen} of the 2990 videos" in note for note in corpus.notes) == (
+            seen > 0
+        )
     corpus = read_msvd(tmp_path, lists / "msvd", "retrieval")
     assert [len(corpus.ids(split)) for split in ("train", "val", "test")] == [1200, 100, 670]
     assert len(corpus.missing) == 1970

@@ -1,8 +1,12 @@
 import os
+import socket
+import subprocess
 import sys
+import time
 from types import SimpleNamespace
 
 import pytest
+from launch import ROOT
 
 from utility import processes
 from utility.processes import environments, processes_for, run_processes
@@ -37,6 +41,54 @@ def test_one_gpu_or_none_needs_no_other_process(monkeypatch):
     for gpus in ([], [0]):
         monkeypatch.setattr(processes, "visible_gpus", lambda gpus=gpus: gpus)
         assert processes_for(launch(), "auto") == ("auto", [])
+    assert processes_for(launch(multigpu="1"), "cpu") == ("cpu", [])
+
+
+@pytest.mark.parametrize(("given", "device"), [({"gpu": 1}, "auto"), ({}, "cpu"), ({}, "auto")])
+def test_several_machines_with_one_process_each_are_one_run(given, device, monkeypatch):
+    """Also where a machine has no GPU, or only one of its GPUs takes part."""
+    monkeypatch.setattr(processes, "visible_gpus", lambda: [])
+    _, started = processes_for(launch(world_size=3, node_rank=2, **given), device)
+    (variables,) = started
+    assert (variables["RANK"], variables["WORLD_SIZE"], variables["LOCAL_RANK"]) == ("2", "3", "0")
+    assert variables.get("CUDA_VISIBLE_DEVICES") == ("1" if given else None)
+
+
+def test_two_machines_meet_at_the_address_of_the_first(tmp_path):
+    """Two starts on this machine stand for two machines: each starts its process, and these add up their ranks."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    program = tmp_path / "program.py"
+    program.write_text(TWO_MACHINES, encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}
+    environment["PYTHONPATH"] = str(ROOT)
+    starts = [
+        subprocess.Popen([sys.executable, program, str(machine), address, tmp_path], env=environment)
+        for machine in (0, 1)
+    ]
+    assert [start.wait(60) for start in starts] == [0, 0]
+    assert sorted(path.name for path in tmp_path.glob("rank*")) == ["rank0 of 2: sum 3.0", "rank1 of 2: sum 3.0"]
+
+
+TWO_MACHINES = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from utility.processes import own_command, processes_for, run_processes
+
+machine, address, folder = sys.argv[1:]
+launch = SimpleNamespace(gpu=None, multigpu=None, world_size=2, node_rank=int(machine), init_method=address)
+_, started = processes_for(launch, "cpu")
+if started:
+    sys.exit(run_processes(own_command(sys.argv[1:], __file__), started))
+from utility.distributed import start
+
+dist = start("cpu")
+total = dist.all_sum(float(dist.rank + 1))
+Path(folder, f"rank{dist.rank} of {dist.world_size}: sum {total}").touch()
+dist.stop()
+"""
 
 
 def test_several_machines_and_gpus_that_are_shown_by_other_numbers(monkeypatch):
@@ -58,3 +110,20 @@ def test_processes_end_together(tmp_path):
     code = f"import os, pathlib; pathlib.Path({str(tmp_path)!r}, os.environ['RANK']).touch()"
     assert run_processes([sys.executable, "-c", code], [{"RANK": "0"}, {"RANK": "1"}]) == 0
     assert sorted(os.listdir(tmp_path)) == ["0", "1"]
+
+
+def test_a_start_that_is_ended_ends_its_processes(tmp_path):
+    own = "import os, pathlib, time; pathlib.Path(os.environ['NOTE']).write_text(str(os.getpid())); time.sleep(60)"
+    code = f"""
+import sys
+from utility.processes import run_processes
+sys.exit(run_processes([sys.executable, "-c", {own!r}], [{{"NOTE": {str(tmp_path / "pid")!r}}}]))
+"""
+    starter = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(ROOT)})
+    while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
+        assert starter.poll() is None
+        time.sleep(0.02)
+    starter.terminate()
+    assert starter.wait(20) == 143
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)

@@ -1,0 +1,39 @@
+"""Searching with published files, which say nothing of how videos were read, and what the picture shows."""
+
+import numpy as np
+import pytest
+import torch
+
+from extractors.video_search import VideoIndex
+from model.backbone.clip import CLIP, CLIPConfig
+from model.retrieval.methods import build_method
+from pretrained.retrieval_weights import export_published
+from utility.video_writer import write_video
+
+NAMES = {"clip4clip": "pytorch_model.bin.3", "stop": "ckpt.pth.tar", "tempme": "best.pth"}
+SIZES = {"max_frames": 4, "pixel_prompt": False, "tome_r": 0, "merge_layer": "1", "merge_frame_num": "4"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("films")
+    rng = np.random.default_rng(0)
+    for number in range(3):
+        picture = rng.integers(0, 256, (32, 40, 3)).astype(np.uint8)
+        write_video(place / f"film {number}.mp4", [picture] * 5, 4, preset="ultrafast")
+    return place
+
+
+@pytest.mark.parametrize(("method", "rule"), [("clip4clip", "time"), ("stop", "segments"), ("tempme", "time")])
+def test_a_published_checkpoint_searches_as_it_was_trained(method, rule, folder, tmp_path):
+    torch.manual_seed(0)
+    clip = CLIP(CLIPConfig(24, 32, 8, 64, 2, 1, 64, 2, 1, context_length=12))
+    file = tmp_path / NAMES[method]
+    export_published(file, method, build_method(method, clip, SIZES))
+    index = VideoIndex(file, folder, torch.device("cpu"), features=tmp_path / "kept")
+    reading = index.reading
+    assert (reading.rule, reading.size, reading.max_words) == (rule, 32, 12)
+    assert (reading.repeat, reading.frames) == (method == "tempme", 12 if method == "clip4clip" else 4)
+    ranked = index.rank("a man cooks")
+    assert {name for name, *_ in ranked} == {"film 0", "film 1", "film 2"}
+    assert all(np.isfinite(similarity) for *_, similarity in ranked)
