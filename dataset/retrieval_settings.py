@@ -123,8 +123,8 @@ class RetrievalArguments:
     weight_decay: float | None = words(None, "of matrices, not of vectors; default 0.2, small: 0.05", "--wd")
     warmup_proportion: float = flag(0.1, "share of the steps in which the rate rises")
     clip_norm: float = words(1.0, "largest norm of the whole gradient; 0: no clipping", "--clip_grad_norm")
-    precision: Literal["auto", "fp32", "bf16", "amp"] = flag(
-        "auto", "arithmetic; auto: bf16 where the device multiplies it; amp: float16 on a GPU, elsewhere as auto"
+    precision: Literal["auto", "fp32", "bf16", "amp", "fp16"] = flag(
+        "auto", "arithmetic; auto: bf16 where the device multiplies it; amp, fp16: float16 on a GPU, elsewhere as auto"
     )
     seed: int = flag(42, "seed of weights, order, frames and crops")
     num_workers: int = words(0, "processes that prepare batches", "--num_thread_reader")
@@ -148,9 +148,11 @@ class RetrievalArguments:
     debug: bool = flag(False, "log the ids of every batch too")
 
     def __post_init__(self):
-        for name in ("resume", "init_model", "captions", "videos_path", "lmdb_dataset"):
+        for name in ("resume", "init_model", "captions", "videos_path", "lmdb_dataset", "save_feature_path"):
             if getattr(self, name) in NO_FILE:
                 setattr(self, name, None)
+        if self.precision == "fp16":  # weights are float32 either way
+            self.precision = "amp"
         if self.gradient_accumulation_steps < 1:
             raise ValueError(f"--gradient_accumulation_steps {self.gradient_accumulation_steps}: must be at least 1")
         if self.gradient_accumulation_steps > 1 and self.micro_batch_size:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from dataset.clip_frames import FrameSettings, decode_frames
 from dataset.clips import FrameOrder, choose_frames, pad_clip
-from dataset.corpus import find_videos, unique_ids, video_folder
+from dataset.corpus import find_videos, listed, unique_ids, video_folder
 from dataset.stored_settings import reading_of
 from pretrained.retrieval_runs import build_stored, open_run
 from utility.checkpoint import tensors_hash
@@ -37,7 +37,7 @@ class VideoIndex:
     """The videos of a folder as a retrieval checkpoint sees them.
 
     Features are kept in `FOLDER/features/` (beside `videos/` where the folder is one of these), a file per set of
-    weights; only videos that are new or have changed are encoded.
+    weights; only videos that are new or have changed are encoded. Those that cannot be read are kept as such.
 
     Args:
         checkpoint: as `pretrained.retrieval_runs.open_run` takes it.
@@ -106,19 +106,22 @@ class VideoIndex:
                     try:
                         clips[name] = self._clip(files[name])
                     except VideoError as error:
-                        log.warning("%s; left out of the search", error)
+                        # Kept as well: what cannot be read now cannot be read until the file changes.
+                        writer.write(keys[name], {}, {"failed": f"{name}: {error.stage}: {error.cause}"})
                 for name, features, mask in self._features(clips):
                     writer.write(keys[name], {"features": features, "mask": mask})
             writer.finish()
-        if not store.is_file():
-            raise ValueError("none of the videos can be read")
         stored = FeatureStore(store)
-        self.names = [name for name in files if keys[name] in stored]
+        causes = {name: stored.attributes(keys[name]).get("failed") for name in files}
+        self.names = [name for name in files if causes[name] is None]
         self.paths = [files[name] for name in self.names]
         rows = [stored[keys[name]] for name in self.names]
         stored.close()
+        failed = [cause for cause in causes.values() if cause is not None]
         if not rows:
-            raise ValueError("none of the videos can be read")
+            raise ValueError(f"none of the {len(failed)} videos can be read: {listed(failed)}")
+        if failed:
+            log.warning("%d videos cannot be read and are left out: %s", len(failed), listed(failed, 10))
         self.video = torch.from_numpy(np.stack([row["features"] for row in rows]))
         self.mask = torch.from_numpy(np.stack([row["mask"] for row in rows]))
 
@@ -154,7 +157,8 @@ def search_folder(find: Any, device: torch.device, batch_size: int) -> None:
     sheet = Path(find.sheet or "search.png")
     ranked_sheet(find.search, best, sheet)
     found = [{"video": name, "file": str(file), "similarity": similarity} for name, file, similarity in best]
-    print(json.dumps({"search": find.search, "videos": len(index.names), "best": found, "sheet": str(sheet)}))
+    answer = {"search": find.search, "videos": len(index.names), "best": found, "sheet": str(sheet)}
+    print(json.dumps(answer, ensure_ascii=False))
 
 
 def _key(name: str, path: Path) -> str:

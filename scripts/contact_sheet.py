@@ -33,7 +33,8 @@ def contact_sheet(videos: Sequence[dict[str, Any]], folder: Path, path: Path, ro
     for number, video in enumerate(chosen):
         x, y = GAP + number % columns * width, GAP + number // columns * height
         try:
-            sheet.paste(strip(files[video["id"]][0]), (x, y))
+            picture = strip(files[video["id"]][0])
+            sheet.paste(picture, (x, y + (TILE - picture.height) // 2))
         except (VideoError, KeyError) as error:
             draw.text((x, y), f"{video['id']}: {error}", COLORS["wrong"], font)
         right = video.get("correct", video["caption"] in video["references"])

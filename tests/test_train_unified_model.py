@@ -224,6 +224,11 @@ def test_defaults_follow_the_backbone():
     assert method.freeze_clip and not method.temperature_frozen
 
 
+def test_words_of_the_published_commands_that_mean_another():
+    args = RetrievalArguments(resume="None", lmdb_dataset="none", save_feature_path="None", precision="fp16")
+    assert (args.resume, args.lmdb_dataset, args.save_feature_path, args.precision) == (None, None, None, "amp")
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

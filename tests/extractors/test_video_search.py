@@ -37,3 +37,13 @@ def test_a_published_checkpoint_searches_as_it_was_trained(method, rule, folder,
     ranked = index.rank("a man cooks")
     assert {name for name, *_ in ranked} == {"film 0", "film 1", "film 2"}
     assert all(np.isfinite(similarity) for *_, similarity in ranked)
+
+
+def test_a_folder_without_a_readable_video_says_why(tmp_path):
+    torch.manual_seed(0)
+    clip = CLIP(CLIPConfig(24, 32, 8, 64, 1, 1, 64, 1, 1, context_length=12))
+    export_published(tmp_path / "pytorch_model.bin.0", "clip4clip", build_method("clip4clip", clip))
+    (tmp_path / "films").mkdir()
+    (tmp_path / "films" / "a.mp4").write_bytes(b"")
+    with pytest.raises(ValueError, match="none of the 1 videos can be read: a: open: the file is empty"):
+        VideoIndex(tmp_path / "pytorch_model.bin.0", tmp_path / "films", torch.device("cpu"))

@@ -1,3 +1,6 @@
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import numpy as np
 import pytest
 import torch
@@ -51,6 +54,37 @@ def test_every_pair_is_scored_once(data, batch_size):
     matrix, got = similarity_matrix(Model(texts), Clips(videos, owner), lambda x: x, Distributed(), batch_size)
     np.testing.assert_allclose(matrix, (texts @ videos[:, :2].mean(1).T).numpy(), rtol=1e-5, atol=1e-6)
     assert got.tolist() == owner
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_two_processes_share_the_work_and_have_the_matrix_of_one(data, count):
+    """Threads stand for processes. With one text the second process has no rows of its own."""
+    texts, videos, owner = data
+    given, barrier, encoded = {}, Barrier(2, timeout=20), []
+
+    class Process(Distributed):
+        def gather_objects(self, value):
+            given[self.rank] = value
+            barrier.wait()
+            parts = [given[0], given[1]]
+            barrier.wait()
+            return parts
+
+    class Counting(Model):
+        def encode_video(self, frames, mask):
+            encoded.extend(frames[:, 0, 0].tolist())
+            return frames
+
+    def matrix(dist):
+        return similarity_matrix(Counting(texts), Clips(videos[:count], owner[:count]), lambda x: x, dist, 2)[0]
+
+    owner = owner if count > 1 else [0]
+    alone = matrix(Distributed())
+    encoded.clear()
+    with ThreadPoolExecutor(2) as pool:
+        for both in pool.map(matrix, (Process(0, 2), Process(1, 2))):
+            np.testing.assert_allclose(both, alone, rtol=1e-5, atol=1e-6)
+    assert sorted(encoded) == sorted(videos[:count, 0, 0].tolist())
 
 
 def test_an_unreadable_video_goes_with_its_texts(data):
