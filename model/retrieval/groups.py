@@ -41,13 +41,15 @@ def rest_frozen_norms(module: nn.Module) -> None:
 @contextmanager
 def _statistics_at_rest(module: nn.Module) -> Iterator[None]:
     counting = [norm for norm in _norms(module) if norm.training and norm.track_running_stats]
+    before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in counting]
     for norm in counting:
-        norm.track_running_stats = False
+        norm.momentum = 0.0  # not `track_running_stats`, without which it would save other tensors than at first
     try:
         yield
     finally:
-        for norm in counting:
-            norm.track_running_stats = True
+        for norm, (momentum, count) in zip(counting, before, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)
 
 
 def _norms(module: nn.Module) -> list[_BatchNorm]:
