@@ -94,11 +94,7 @@ class Session:
         self.corpus = open_corpus(args.data(), **args.places())
         self.output = self.output_folder()
         if self.args.lmdb_dataset and not args.dry_run:
-            # One process unpacks, the others find everything there.
-            for turn in (dist.is_main, not dist.is_main):
-                if turn:
-                    self.corpus = with_archive(self.corpus, Path(self.args.lmdb_dataset), self.output / "videos")
-                dist.barrier()
+            self.corpus = with_archive(self.corpus, Path(self.args.lmdb_dataset), self.output / "videos", dist)
         if not args.dry_run:
             level = logging.DEBUG if args.debug else logging.INFO
             setup_logging(dist, self.output, level, LOG_FORMAT)
@@ -173,7 +169,9 @@ class Session:
             return 0
         if not args.do_eval:
             self.model.words = None  # it has served
-            load_weights(self.model, open_run(self.output))
+            if self.dist.is_main:  # the others may be on machines that do not see the folder
+                load_weights(self.model, open_run(self.output))
+            self.dist.broadcast(self.model.state_dict().values())
         self.test(args.eval_split)
         if args.export_published and self.dist.is_main:
             file = Path(args.export_published).expanduser()

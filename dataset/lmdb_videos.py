@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dataset.corpus import Corpus, CorpusError, listed
+
+if TYPE_CHECKING:  # comes with torch, which readers of corpora need not wait for
+    from utility.distributed import Distributed
 
 
 def unpack(archive: Path, folder: Path, names: Iterable[str]) -> dict[str, Path]:
@@ -36,7 +41,7 @@ def unpack(archive: Path, folder: Path, names: Iterable[str]) -> dict[str, Path]
                 content = transaction.get(name.encode())
                 if content is None:
                     continue
-                temporary = file.with_suffix(".part")
+                temporary = file.with_suffix(f".{os.getpid()}.part")
                 temporary.write_bytes(content)
                 temporary.replace(file)
             found[name] = file
@@ -45,6 +50,12 @@ def unpack(archive: Path, folder: Path, names: Iterable[str]) -> dict[str, Path]
     return found
 
 
-def with_archive(corpus: Corpus, archive: Path, folder: Path) -> Corpus:
+def with_archive(corpus: Corpus, archive: Path, folder: Path, dist: Distributed) -> Corpus:
     """The corpus with the videos that are not on disk taken from an archive."""
-    return replace(corpus, videos=corpus.videos | unpack(archive, folder, corpus.missing))
+    found: dict[str, Path] = {}
+    # One process unpacks, the others find everything there (or unpack it for themselves on another machine).
+    for turn in (dist.is_main, not dist.is_main):
+        if turn:
+            found = unpack(archive, folder, corpus.missing)
+        dist.barrier()
+    return replace(corpus, videos=corpus.videos | found)

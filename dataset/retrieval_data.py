@@ -68,7 +68,8 @@ class RetrievalData:
             slots, args.feature_framerate, args.cache_size or self.resolution, args.slice_framepos, args.frame_sampling
         )
         size = len(paths) * settings.bytes_per_video
-        cached = size <= args.cache_gb * 2**30
+        # Processes keep frames in a file that all of them map, which those of several machines cannot.
+        cached = size <= args.cache_gb * 2**30 and self.dist.machines == 1
         log.info(
             "%s: %d videos, %s", split, len(paths),
             f"decoding {slots} frames each into {size / 2**20:.0f} MB" if cached else "decoded when they are needed",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -29,12 +29,17 @@ PEER_ENDED = ("Connection closed by peer", "Connection reset by peer", "Broken p
 
 @dataclass
 class Distributed:
-    """Place of this process among its siblings. The default is a plain process."""
+    """Place of this process among its siblings. The default is a plain process.
+
+    Attributes:
+        machines: on which the processes are; those of one share files and page cache.
+    """
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    machines: int = 1
 
     @property
     def is_main(self) -> bool:
@@ -66,6 +71,12 @@ class Distributed:
         torch_distributed.all_gather_object(values, value)
         return values
 
+    def broadcast(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Overwrites the tensors (on `device`, of the same shapes everywhere) with those of the first process."""
+        if self.world_size > 1:
+            for tensor in tensors:
+                torch_distributed.broadcast(tensor.detach(), 0)
+
     def shard(self, items: Sequence[T]) -> list[T]:
         """This rank's part of a list: items rank, rank + world_size, ... No item is lost or repeated."""
         return list(items[self.rank :: self.world_size])
@@ -96,14 +107,14 @@ def start(device: str = "auto") -> Distributed:
     world_size = int(os.environ.get("WORLD_SIZE", 1))
     local_rank = int(os.environ.get("LOCAL_RANK", 0))
     chosen = choose_device(device, local_rank, world_size)
-    siblings = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    siblings = int(os.environ.get("LOCAL_WORLD_SIZE", world_size))
     torch.set_num_threads(threads_asked_for() or max(1, available_cores() // siblings))
     if chosen.type == "cuda":
         torch.cuda.set_device(chosen)
     if world_size > 1 and not torch_distributed.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if chosen.type == "cuda" else "gloo"
         torch_distributed.init_process_group(backend, timeout=TIMEOUT)
-    return Distributed(rank, world_size, local_rank, chosen)
+    return Distributed(rank, world_size, local_rank, chosen, max(1, world_size // siblings))
 
 
 def peer_ended(error: RuntimeError) -> bool:

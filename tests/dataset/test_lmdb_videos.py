@@ -5,6 +5,7 @@ import pytest
 
 from dataset.corpus import Corpus, CorpusError
 from dataset.lmdb_videos import unpack, with_archive
+from utility.distributed import Distributed
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def archive(tmp_path):
 def test_absent_videos_come_out_of_the_archive_once(archive, tmp_path):
     here = tmp_path / "here.mp4"
     corpus = Corpus("films", tmp_path, {"video0": here, "video1": None, "a/b": None, "gone": None})
-    videos = with_archive(corpus, archive, tmp_path / "unpacked").videos
+    videos = with_archive(corpus, archive, tmp_path / "unpacked", Distributed()).videos
     assert videos["video0"] == here and videos["gone"] is None
     assert videos["video1"].read_bytes() == b"one" and videos["a/b"].read_bytes() == b"two"
     videos["video1"].write_bytes(b"kept")

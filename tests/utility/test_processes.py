@@ -55,7 +55,7 @@ def test_several_machines_with_one_process_each_are_one_run(given, device, monke
 
 
 def test_two_machines_meet_at_the_address_of_the_first(tmp_path):
-    """Two starts on this machine stand for two machines: each starts its process, and these add up their ranks."""
+    """Two starts on this machine stand for two machines: each starts its process, and these add up and share."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
@@ -68,7 +68,7 @@ def test_two_machines_meet_at_the_address_of_the_first(tmp_path):
         for machine in (0, 1)
     ]
     assert [start.wait(60) for start in starts] == [0, 0]
-    assert sorted(path.name for path in tmp_path.glob("rank*")) == ["rank0 of 2: sum 3.0", "rank1 of 2: sum 3.0"]
+    assert sorted(path.name for path in tmp_path.glob("rank*")) == [f"rank{k} of 2 on 2: sum 3.0, 5" for k in (0, 1)]
 
 
 TWO_MACHINES = """
@@ -82,11 +82,13 @@ launch = SimpleNamespace(gpu=None, multigpu=None, world_size=2, node_rank=int(ma
 _, started = processes_for(launch, "cpu")
 if started:
     sys.exit(run_processes(own_command(sys.argv[1:], __file__), started))
+import torch
 from utility.distributed import start
 
 dist = start("cpu")
-total = dist.all_sum(float(dist.rank + 1))
-Path(folder, f"rank{dist.rank} of {dist.world_size}: sum {total}").touch()
+total, first = dist.all_sum(float(dist.rank + 1)), torch.tensor([dist.rank + 5, 0])
+dist.broadcast([first])
+Path(folder, f"rank{dist.rank} of {dist.world_size} on {dist.machines}: sum {total}, {first[0]}").touch()
 dist.stop()
 """
 
