@@ -140,10 +140,11 @@ def stages(
     for tower in TOWERS:
         pictures = corpus.clips * corpus.slots * 10 * second[f"picture {tower}"]  # nine tiles and the whole frame
         windows = corpus.clips * corpus.slots * second["window"]
-        most = max(amount[name] for name in (f"picture {tower}", "window", "clip"))
+        shared = ("clip",) if decoders is None else ()  # what decoding takes is no memory of a GPU
+        most = max(amount[name] for name in (f"picture {tower}", "window", *shared))
         networks = pictures + windows
         found[f"features {tower}"] = decode + networks if decoders is None else max(decode / decoders, networks), most
-    found["graphs"] = corpus.clips * second["graph"], amount["graph"]
+    found["graphs"] = corpus.clips * second["graph"], amount["graph"] if decoders is None else 0.0
     found[f"captioner, {corpus.epochs} epochs"] = corpus.captions * corpus.epochs * second["caption"], amount["caption"]
     found["captions of the test split"] = corpus.test * second["search"], amount["search"]
     for tower in TOWERS:

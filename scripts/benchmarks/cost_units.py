@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from extractors.action_features import ActionVectors
 from extractors.clip_features import encode_pictures
 from graphs.parts import graph_part, spatial_part, temporal_part
 from model.backbone.clip import CLIP
@@ -26,7 +27,7 @@ from scripts.benchmarks.retrieval_rows import QUICK as QUICK_TOWER
 from scripts.benchmarks.timing import measure
 from utility.engine import attention_kernels
 from utility.feature_store import FeatureWriter
-from utility.images import CLIP_MEAN, CLIP_STD, to_i3d
+from utility.images import CLIP_MEAN, CLIP_STD
 from utility.peak_memory import peak_bytes
 from utility.precision import choose_precision
 
@@ -75,21 +76,22 @@ def picture(tower: str, quick: bool, device: torch.device) -> dict[str, float]:
     return timed(lambda: encode_pictures(backbone, pixels, device, half(device)).cpu(), count, device)
 
 
-@torch.inference_mode()
 def window(quick: bool, device: torch.device) -> dict[str, float]:
-    """One window of 16 frames through I3D."""
-    network = I3D(5, width=0.125, pool=(2, 2, 2)) if quick else I3D(400)
-    network.eval().to(device, memory_format=torch.channels_last_3d)
-    count = amounts(quick, device).windows
-    pixels = torch.randint(0, 256, (count, 16, 3, *(2 * (64 if quick else 224,))), dtype=torch.uint8)
+    """One window of 16 frames through I3D, as the extractor does it."""
+    vectors = action_extractor(quick, device, 16 * amounts(quick, device).windows)
+    size = vectors.network.size
+    units = torch.randint(0, 256, (vectors.batch_units, 16, 3, size, size), dtype=torch.uint8)
+    vectors.extract(units)
+    return timed(lambda: vectors.extract(units), len(units), device)
 
-    def extract() -> None:
-        with torch.autocast(device.type, torch.bfloat16, enabled=half(device)):
-            clips = to_i3d(pixels.to(device)).transpose(1, 2)
-            network.extract(clips.contiguous(memory_format=torch.channels_last_3d), "running").float().cpu()
 
-    extract()
-    return timed(extract, count, device)
+def action_extractor(quick: bool, device: torch.device, frames: int) -> ActionVectors:
+    """The extractor of action vectors, with random weights, for so many frames at a time."""
+    torch.manual_seed(0)
+    model, size = (I3D(5, width=0.125, pool=(2, 2, 2)), 64) if quick else (I3D(400), 224)
+    sizes = {"resize": size, "size": size, "length": 16}
+    network = SimpleNamespace(model=model.eval().to(device), name="random", hash="random", **sizes)
+    return ActionVectors(network, device, choose_precision("auto", device), frames)
 
 
 def clip(quick: bool, device: torch.device) -> dict[str, float]:

@@ -15,13 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from dataset.corpus import Corpus
-from extractors.action_features import ActionVectors
 from extractors.base import Sampling
 from extractors.clip_features import GridNodes
 from extractors.runner import run
 from model.backbone.clip import CLIP
-from model.backbone.i3d import I3D
 from scripts.benchmarks import extraction_rows, inputs
+from scripts.benchmarks.cost_units import action_extractor
 from scripts.benchmarks.network_rows import CLIP_NORM, Setting
 from scripts.benchmarks.retrieval_rows import QUICK, TOWERS
 from scripts.benchmarks.timing import Row, compare, synchronize
@@ -113,12 +112,8 @@ def tower(setting: Setting, name: str) -> tuple[GridNodes, Callable[[Tensor], Te
 def windows(setting: Setting) -> Iterator[Row]:
     """Windows of 16 frames, from bytes in memory to rows in memory, against the network on tensors in place."""
     sizes, device = setting.sizes, setting.device
-    torch.manual_seed(0)
-    model, size = (I3D(5, width=0.125, pool=(2, 2, 2)), 64) if sizes.small else (I3D(400), 224)
-    network = SimpleNamespace(
-        model=model.eval().to(device), resize=size, size=size, length=16, name="random", hash="random"
-    )
-    vectors = ActionVectors(network, device, choose_precision("auto", device), sizes.pictures)
+    vectors = action_extractor(sizes.small, device, sizes.pictures)
+    model, size = vectors.network.model, vectors.network.size
     units = torch.randint(0, 256, (vectors.batch_units, 16, 3, size, size), dtype=torch.uint8)
     layout = torch.channels_last_3d if vectors.half else torch.contiguous_format
     seen = to_i3d(units.to(device).transpose(1, 2).to(torch.float32, memory_format=layout))

@@ -32,7 +32,9 @@ def test_hours_by_hand():
     assert found["all of it B/16"]["bytes"] == 2**32
     beside = costs.stages(UNITS, corpus, 2, decoders=4)
     assert beside["features B/32"]["hours"] * 7200 == pytest.approx(100 * (10 * 0.5 + 100 * 0.1)), "decoded beside it"
-    slow = {**UNITS, "clip": {"seconds": 400.0, "bytes": 1}}
+    assert beside["graphs"]["bytes"] == 0, "no work for a GPU"
+    slow = {**UNITS, "clip": {"seconds": 400.0, "bytes": 2**40}}
+    assert costs.stages(slow, corpus, 2, decoders=4)["features B/32"]["bytes"] == 2**31
     assert costs.stages(slow, corpus, 2, decoders=4)["features B/32"]["hours"] * 7200 == pytest.approx(100 * 200 / 4)
     alone = costs.stages(UNITS, corpus, 1)
     assert all(alone[stage]["hours"] == pytest.approx(2 * row["hours"]) for stage, row in found.items())
