@@ -102,7 +102,7 @@ def test_ctrl_c_while_a_checkpoint_is_scored(corpus, short, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_ctrl_c_in_a_terminal_lets_the_processes_that_load_finish_the_step(corpus, tmp_path):
-    flags = ["--num_workers", "2", "--micro_batch_size", "3", "--epochs", "8", "--dropout", "0.1"]
+    flags = ["--num_workers", "2", "--micro_batch_size", "3", "--epochs", "4", "--dropout", "0.1"]
     runs = {name: [*PROGRAM, *words(corpus, tmp_path / name, *flags)] for name in ("whole", "cut")}
     assert hardships.run(runs["whole"]).returncode == 0
     result = hardships.press_ctrl_c([*runs["cut"], "--save_steps", "1"], (tmp_path / "cut" / "last").exists)
@@ -116,7 +116,7 @@ def test_ctrl_c_in_a_terminal_lets_the_processes_that_load_finish_the_step(corpu
 @pytest.mark.slow
 def test_ctrl_c_in_a_terminal_stops_all_processes_of_torchrun(corpus, tmp_path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    flags = ["--micro_batch_size", "3", "--epochs", "8", "--save_steps", "1", "--dropout", "0.1"]
+    flags = ["--micro_batch_size", "3", "--epochs", "4", "--save_steps", "1", "--dropout", "0.1"]
     runs = {name: [ROOT / "main.py", *words(corpus, tmp_path / name, *flags)] for name in ("whole", "cut")}
     assert hardships.run([*launcher, *runs["whole"]]).returncode == 0
     last = tmp_path / "cut" / "last"
