@@ -1,7 +1,9 @@
 """The retrieval trainer with each of its methods: training, resuming, freezing, first gradients, searching."""
 
 import json
+import re
 import shutil
+import time
 
 import numpy as np
 import pytest
@@ -67,6 +69,33 @@ def test_every_method_trains_and_its_files_say_what_it_is(method, runs, corpus, 
         capsys, ["--do_eval", "1", "--resume", run / "best_model.pth", "--output_dir", tmp_path, "--device", "cpu"]
     )
     assert again["t2v"] == results["t2v"] and again["v2t"] == results["v2t"] and again["method"] == method
+
+
+def test_curves_have_both_directions_speed_waiting_and_memory(runs):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (folder,) = (runs("clip4clip") / "tensorboard").iterdir()
+    assert time.strptime(folder.name, "%Y-%m-%d-%H-%M-%S")
+    events = EventAccumulator(str(folder)).Reload()
+    of_steps = {"sim_loss", "loss_t2v", "loss_v2t", "scale", "lr", "data_time", "batch_time", "clips_per_second"}
+    of_steps |= {"wait_share", "memory_gib", "process_memory_gib"}
+    assert {f"train/{name}" for name in of_steps} | {"val/t2v_R1", "val/v2t_MdR"} <= set(events.Tags()["scalars"])
+    loss, one, other = (
+        [event.value for event in events.Scalars(f"train/{name}")] for name in ("sim_loss", "loss_t2v", "loss_v2t")
+    )
+    assert loss == pytest.approx([(a + b) / 2 for a, b in zip(one, other, strict=True)])
+
+
+@pytest.mark.parametrize("method", ["clip4clip", "unified"])
+def test_the_temperature_is_clamped_after_every_step(method, corpus, tmp_path, capsys):
+    """It alone trains, by steps of ten: from below the upper end it comes to one end or the other."""
+    few = METHODS.get(method, [])
+    alone = ["--freeze_clip", "1", "--freeze_substrings", "clip.", "--keep_substrings", "logit_scale"]
+    big = ["--temperature_new", "4.5", "--lr", "10", "--coef_lr", "1", "--optim", "AdamW", "--warmup_proportion", "0"]
+    _, log = train(capsys, flags(corpus, tmp_path, "--method", method, *few, *alone, *big))
+    scale = load_checkpoint(tmp_path / "last").tensors["clip.logit_scale"].item()
+    assert scale in (pytest.approx(0.1), pytest.approx(4.6052, abs=1e-4))
+    assert re.search(r" all +[\d,]+ +1 ", log)
 
 
 def test_an_evaluation_can_be_re_ranked_and_kept(runs, tmp_path, capsys):
