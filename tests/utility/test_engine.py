@@ -157,6 +157,12 @@ def test_patience_stops_and_the_best_epoch_is_kept(tmp_path):
     assert again == result
 
 
+@pytest.mark.parametrize(("later_wins", "best"), [(False, 1), (True, 3)])
+def test_of_equal_scores_the_first_or_the_last_is_the_best(tmp_path, later_wins, best):
+    _, result = toy_training.run(tmp_path, scores=[0.5, 0.2, 0.5], later_wins=later_wins)
+    assert result["best_epoch"] == best and load_checkpoint(tmp_path / "best").metrics["epoch"] == best
+
+
 def test_a_score_that_is_not_finite_is_never_the_best(tmp_path):
     _, result = toy_training.run(tmp_path, scores=[0.1, math.nan, math.inf])
     assert (result["best_epoch"], result["best_score"]) == (1, 0.1)

@@ -70,6 +70,7 @@ def run(
     group=1,
     width=6,
     words=("a",),
+    later_wins=False,
     **settings,
 ):
     """Trains for three epochs of six steps of 8 samples; returns the model and what `train` returned.
@@ -114,7 +115,7 @@ def run(
     result = train(
         model, counted, loader, optimizer, schedule, settings, dist, evaluate,
         names_of=lambda batch: batch["names"], group=group, config={"width": width}, same=("width",),
-        vocabulary=list(words),
+        vocabulary=list(words), later_wins=later_wins,
     )  # fmt: skip
     return model, result
 
