@@ -1,12 +1,13 @@
-"""What the settings of a recogniser cost: seconds and memory of a training step, each against the same step without it.
+"""What the settings of a recogniser cost: work, time and memory of a training step, against the same step without them.
 
     python -m scripts.recognition_costs
     python -m scripts.recognition_costs --tower B/32 --repeats 3
 
 A step is forward and backward pass of one clip of 8 frames in one view with 101 class names, by Dual-CoOp over a CLIP
 with random weights; every row changes one thing and runs in a process of its own with one thread. Seconds are those of
-the processor, memory is what a step takes above the loaded model. Below, what a clip costs before it reaches the model.
-Prints Markdown tables on standard output and writes results/recognition_costs.json.
+the processor, memory is what a step takes above the loaded model, multiply-adds are those of both passes, counted and
+not timed. Below, what a clip costs before it reaches the model. Prints Markdown tables on standard output and writes
+results/recognition_costs.json.
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(step: Step, tower: str, repeats: int, quick: bool) -> dict[str, float]:
-    """{"seconds": of the processor, "bytes": peak above the loaded model, "learnt": parameters} of a step."""
+    """{"seconds": of the processor, "bytes": peak above the loaded model, "multiply_adds", "learnt"} of a step."""
     import torch
 
     from model.backbone.clip import CLIP
@@ -136,7 +137,41 @@ def measure(step: Step, tower: str, repeats: int, quick: bool) -> dict[str, floa
 
     learnt = sum(x.numel() for x in model.learner().values() if x.requires_grad)
     start = peak_bytes()
-    return {"seconds": least_seconds(passes, repeats), "bytes": peak_bytes() - start, "learnt": learnt}
+    seconds = least_seconds(passes, repeats)
+    memory = peak_bytes() - start
+    return {"seconds": seconds, "bytes": memory, "multiply_adds": multiply_adds(model, pixels, texts), "learnt": learnt}
+
+
+def multiply_adds(model: Any, pixels: Any, texts: Any) -> int:
+    """Of products and convolutions in the forward and backward pass of a step, what is computed again included."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.func import functional_call
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from model.recognition import ClassTexts
+
+    def without_data(x: Any) -> Any:
+        return None if x is None else torch.empty(x.shape, dtype=x.dtype, requires_grad=x.requires_grad)
+
+    class BothPasses(torch.nn.Module):
+        """The backward pass inside `forward`, because parameters are without data only there."""
+
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixels: Any, classes: Any) -> None:
+            self.model(pixels, classes).logits.sum().backward()
+
+    step = BothPasses()
+    # As in model.recognition.cost: the plain form of attention is made of products, which the counter knows.
+    with FakeTensorMode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        tensors = {name: without_data(x) for name, x in (*step.named_parameters(), *step.named_buffers())}
+        classes = ClassTexts(without_data(texts.ids), without_data(texts.handcrafted))
+        functional_call(step, tensors, (without_data(pixels), classes))
+    return counter.get_total_flops() // 2
 
 
 def clip_seconds(repeats: int, quick: bool) -> dict[str, float]:
@@ -191,10 +226,11 @@ def least_seconds(work: Callable[[], object], repeats: int) -> float:
 def table(steps: Mapping[str, Mapping[str, float]], clips: Mapping[str, float]) -> list[str]:
     """Both tables as Markdown."""
     plain = steps["Dual-CoOp"]
-    lines = ["| a training step | seconds | of Dual-CoOp's | memory, GiB | learnt |", "|---|---|---|---|---|"]
+    heads = ["a training step", "multiply-adds, 10⁹", "seconds", "of Dual-CoOp's", "memory, GiB", "learnt"]
+    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     lines += [
-        f"| {name} | {row['seconds']:.3g} | {row['seconds'] / plain['seconds']:.2f} | {row['bytes'] / 2**30:.2f} "
-        f"| {row['learnt']:,} |"
+        f"| {name} | {row['multiply_adds'] / 1e9:.0f} | {row['seconds']:.3g} | {row['seconds'] / plain['seconds']:.2f} "
+        f"| {row['bytes'] / 2**30:.2f} | {row['learnt']:,} |"
         for name, row in steps.items()
     ]
     lines += ["", "| a clip of ten seconds, four views | milliseconds |", "|---|---|"]
