@@ -234,8 +234,11 @@ def training(setting: Setting) -> Iterator[Row]:
 
     several()  # allocates the optimiser's moments
     times = compare(one_each, several, setting.repeats, device, warm=setting.warm, least_seconds=sizes.least_seconds)
-    model.loss(batch, r2l[::k], l2r[::k])[0].backward()
-    step = min(measure(update, device).value for _ in range(3 if setting.warm else 1))
+    updates = []
+    for _ in range(3 if setting.warm else 1):
+        model.loss(batch, r2l[::k], l2r[::k])[0].backward()  # an update without gradients would do nothing
+        updates.append(measure(update, device).value)
+    step = min(updates)
     without = [(a.value - k * step) / (b.value - step) for a, b in zip(*times, strict=True)]
     middle = sorted(without)[len(without) // 2]
     what = f"training step, {videos} videos x {k} captions, against {k} steps of {videos} captions"
