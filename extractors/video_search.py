@@ -90,7 +90,7 @@ class VideoIndex:
             text = self.model.encode_text(ids).float()
             video, mask = self.video.to(self.device), self.mask.to(self.device)
             scores = self.model.similarity_matrix(text, video, mask)[0].float().cpu()
-        if self.config.get("header", {}).get("name") != "tightTransf":
+        if self.model.header != "tightTransf":
             scores = scores / self.model.clip.logit_scale.detach().exp().float().cpu()
         order = scores.argsort(descending=True, stable=True).tolist()
         return [(self.names[i], self.paths[i], float(scores[i])) for i in order]

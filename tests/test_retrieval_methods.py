@@ -98,6 +98,22 @@ def test_the_temperature_is_clamped_after_every_step(method, corpus, tmp_path, c
     assert re.search(r" all +[\d,]+ +1 ", log)
 
 
+@pytest.mark.parametrize(("method", "file"), [("clip4clip", "pytorch_model.bin.4"), ("stop", "ckpt.pth.tar")])
+def test_an_exported_network_scores_the_same_without_our_config(method, file, corpus, tmp_path, capsys):
+    """One head per 64 channels, as published files, which do not tell, have it; the rest is in their shapes."""
+    heads = ["--vision_width", "64", "--vision_heads", "1", "--text_width", "64", "--text_heads", "1"]
+    more = ["--method", method, "--text_prompt_length", "8", "--regions", "2", "--feature_framerate", "4", *heads]
+    argv = flags(corpus, tmp_path / "run", *more, "--export_published", tmp_path / file)
+    results, log = train(capsys, argv)
+    assert f"for the published code of {method}" in log
+    data = ["--data_root", corpus, "--max_words", "8", "--max_frames", "4", "--feature_framerate", "4"]
+    again, _ = train(
+        capsys,
+        ["--do_eval", "--resume", tmp_path / file, *data, "--regions", "2", "--random_frames", "0", "--device", "cpu"],
+    )
+    assert (again["t2v"], again["v2t"], again["method"]) == (results["t2v"], results["v2t"], method)
+
+
 def test_an_evaluation_can_be_re_ranked_and_kept(runs, tmp_path, capsys):
     argv = ["--do_eval", "--resume", runs("clip4clip"), "--output_dir", tmp_path, "--device", "cpu", "--save_matrix"]
     results, _ = train(

@@ -8,6 +8,7 @@ from extractors.video_search import VideoIndex
 from model.backbone.clip import CLIP, CLIPConfig
 from model.retrieval.methods import build_method
 from pretrained.retrieval_weights import export_published
+from utility.clip_text import ClipTokenizer
 from utility.video_writer import write_video
 
 NAMES = {"clip4clip": "pytorch_model.bin.3", "stop": "ckpt.pth.tar", "tempme": "best.pth"}
@@ -37,6 +38,21 @@ def test_a_published_checkpoint_searches_as_it_was_trained(method, rule, folder,
     ranked = index.rank("a man cooks")
     assert {name for name, *_ in ranked} == {"film 0", "film 1", "film 2"}
     assert all(np.isfinite(similarity) for *_, similarity in ranked)
+
+
+@pytest.mark.parametrize("header", ["seqLSTM", "seqTransf", "tightTransf"])
+def test_a_published_header_ranks_by_cosines_or_by_its_own_score(header, folder, tmp_path):
+    torch.manual_seed(0)
+    clip = CLIP(CLIPConfig(64, 32, 8, 64, 1, 1, 64, 1, 1, context_length=16))
+    model = build_method("clip4clip", clip, {"sim_header": header, "cross_num_hidden_layers": 1}).eval()
+    export_published(tmp_path / "pytorch_model.bin.0", "clip4clip", model)
+    index = VideoIndex(tmp_path / "pytorch_model.bin.0", folder, torch.device("cpu"), features=tmp_path / "kept")
+    ids = ClipTokenizer().pack(["a man cooks"], 16)[0]
+    with torch.no_grad():
+        logits = model.similarity(model.encode_text(ids), index.video, index.mask)[0]
+    scale = 1 if header == "tightTransf" else model.clip.logit_scale.exp().item()
+    found = {name: similarity for name, _, similarity in index.rank("a man cooks")}
+    assert [found[name] * scale for name in index.names] == pytest.approx(logits.tolist(), rel=1e-4, abs=1e-5)
 
 
 def test_a_folder_without_a_readable_video_says_why(tmp_path):
