@@ -136,7 +136,7 @@ def windows(setting: Setting) -> Iterator[Row]:
 def steps(setting: Setting) -> Iterator[Row]:
     """A training step of the captioner, one caption per clip: float32 against compiled bfloat16."""
     sizes = setting.sizes
-    for count in sizes.batches if sizes.small else BATCHES:
+    for count in sizes.batches[:1] if sizes.small else BATCHES:
         try:
             yield _steps_of(setting, count)
         except torch.OutOfMemoryError as error:
