@@ -165,11 +165,11 @@ class Arguments:
     def filled(self) -> Arguments:
         """The same with every value that method and corpus decide; `Literal` and range checks run again."""
         defaults = BASE | METHOD_DEFAULTS[self.method] | CORPUS_DEFAULTS.get(self.data.kind, {})
-        run, views, data = (_fill(part, defaults) for part in (self.run, self.views, self.data))
+        run, prompts, views, data = (_fill(part, defaults) for part in (self.run, self.prompts, self.views, self.data))
         if run.debug:
             run = replace(run, epochs=1)
         data = replace(data, dataset=data.dataset or data.kind)
-        return replace(self, run=run, views=views, data=data)
+        return replace(self, run=run, prompts=prompts, views=views, data=data)
 
     def published(self) -> dict[str, Any]:
         """All settings as a config file has them: `-` in names, corpus keys under "dataset-config"."""
