@@ -52,7 +52,7 @@ ROWS = {
             "rel-of-another",
             "`OBased+rel`, relations of another clip",
             "OBased+rel",
-            ("OBased+rel", "OBased"),
+            ("OBased+rel",),
             dealt=True,
             adds=False,
         ),
