@@ -45,23 +45,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     from utility.program import run_program
 
     if args.caption:
-        return run_program(lambda dist: caption(args, data.dry_run), args.device)
+        return run_program(lambda dist: caption(args, data.dry_run, dist), args.device)
     return run_program(lambda dist: Session(args, data, dist).run(), args.device)
 
 
-def caption(args: CaptionerArguments, dry_run: bool = False) -> int:
+def caption(args: CaptionerArguments, dry_run: bool, dist: Any) -> int:
     """Caption the files and folders of --caption; a dry run names them."""
-    from extractors.in_memory import FileCaptioner, caption_files, expand
+    from extractors.caption_files import caption_files, expand
+    from extractors.in_memory import FileCaptioner
 
     if dry_run:
-        for path in expand(args.caption):
+        for path in expand(args.caption) if dist.is_main else ():
             print(f"would caption {path}", file=sys.stderr)
         return 0
     places = {"backbone": args.backbone, "detector": args.detector, "action_network": args.action_network}
     captioner = FileCaptioner(
-        args.checkpoint, places, args.device, args.beam, args.max_words, args.length_penalty, args.search, args.compat
-    )
-    return caption_files(captioner, args.caption, args.json, Path(args.output_dir) if args.output_dir else None)
+        args.checkpoint, places, str(dist.device), args.beam, args.max_words, args.length_penalty, args.search,
+        args.compat, args.n_best,
+    )  # fmt: skip
+    return caption_files(captioner, args.caption, args.json, Path(args.output_dir) if args.output_dir else None, dist)
 
 
 class Session:
@@ -159,7 +161,7 @@ class Session:
         seed_all(args.seed)
         model = (Captioner(config) if self.tuning is None else self.tuning.captioner(config)).to(self.dist.device)
         log.info("%s parameters, %d words", f"{sum(p.numel() for p in model.parameters()):,}", len(self.vocabulary))
-        self.decoder(model, args.beam)  # what no search can do should not show after the training either
+        self.searcher(model)  # what no search can do should not show after the training either
         if args.do_train:
             self.train(model, train)
         elif self.data.dry_run:
@@ -208,7 +210,9 @@ class Session:
         import torch
 
         from dataset.captioning import CaptionGraphs, CaptionLoader, batch_loss
+        from graphs.captions import decoder
         from model.captioner.tuning import parameter_groups
+        from utility.caption_evaluation import caption_videos
         from utility.caption_scores import CaptionScorer
         from utility.engine import TrainSettings, train
         from utility.schedules import linear
@@ -240,14 +244,16 @@ class Session:
         def evaluate(model: Any, epoch: int) -> dict[str, float]:
             if scorer is None:
                 return {"score": float(epoch)}
-            said = self.caption(model, val, list(references), args.val_beam)
+            search = decoder(model, args.val_beam, self.max_words, args.length_penalty, args.search)
+            said = caption_videos(search, val, list(references), self.vocabulary, self.dist, args.batch_size_val)
             scores = scorer.score(said, ("BLEU", "CIDEr"))
             return {"score": scores["CIDEr"], "CIDEr": scores["CIDEr"], "BLEU_4": scores["BLEU_4"]}
 
         train(
             model, batch_loss, loader, optimizer, linear(optimizer, total, args.warmup), settings, self.dist, evaluate,
             names_of=lambda batch: [batch.names[i] for i in batch.caption_video.tolist()], unit="captions",
-            group=args.captions_per_video, config=self.checkpoint_config(model, features.ids),
+            group=args.captions_per_video, smaller="--model_size small" if args.tune == "none" else "--tune none",
+            config=self.checkpoint_config(model, features.ids),
             same=("corpus", "captioner", "max_words", "features.settings", "features.others"),
             vocabulary=self.vocabulary.to_list(), tables=self.relations and self.relations.tensors(),
         )  # fmt: skip
@@ -269,22 +275,17 @@ class Session:
         }
         return config if self.tuning is None else self.tuning.described(config, self.output.name, trained)
 
-    def decoder(self, model: Any, beam: int) -> Any:
-        """The search that the flags name."""
-        from graphs.captions import decoder
+    def searcher(self, model: Any) -> Any:
+        """The search that the flags name for the test."""
+        from graphs.captions import searcher
 
-        return decoder(model, beam, self.max_words, self.args.length_penalty, self.args.search)
-
-    def caption(self, model: Any, features: Any, ids: list[str], beam: int) -> dict[str, str]:
-        """One caption per video, found by all processes together."""
-        from utility.caption_evaluation import caption_videos
-
-        return caption_videos(self.decoder(model, beam), features, ids, self.vocabulary, self.dist)
+        args = self.args
+        return searcher(model, args.beam, self.max_words, args.length_penalty, args.search, args.n_best)
 
     def test(self, model: Any, notes: list[str]) -> None:
         """Caption a split; captions and scores, with `notes` beside them, go to the output folder."""
         from graphs.captions import describe
-        from utility.caption_evaluation import score_split, write_json, write_text
+        from utility.caption_evaluation import best_captions, score_split, write_json, write_text
         from utility.caption_scores import shown
         from utility.published_row import own_protocol
 
@@ -293,11 +294,17 @@ class Session:
             log.warning("there are no %s videos to score; the captioner is in %s", split, self.output / "best")
             return
         features = self.features(split)
-        said = self.caption(model, features, features.ids, args.beam)
+        found = best_captions(
+            self.searcher(model), features, features.ids, self.vocabulary, self.dist, args.batch_size_val
+        )
+        said = {name: records[0]["caption"] for name, records in found.items()}
+        search = describe(model.config.compat, args.beam, args.length_penalty, args.search)
         references = {k: v for k, v in self.corpus.references(split).items() if k in said}
         if not self.dist.is_main:
             return
         write_json(self.output / f"{split}_predictions.json", said)
+        if args.n_best > 1:
+            write_json(self.output / f"{split}_n_best.json", {"search": search, "captions": found})
         if not references:
             log.warning("the %s split has no captions to score against; captions are in %s", split, self.output)
             return
@@ -309,7 +316,7 @@ class Session:
             "corpus": self.corpus.name,
             "split": split,
             "model_name": args.model_name,
-            "search": describe(model.config.compat, args.beam, args.length_penalty, args.search),
+            "search": search,
             "max_words": self.max_words,
             "compat": list(model.config.compat),
             "shuffled_videos": args.shuffle_videos,

@@ -242,6 +242,7 @@ class Session:
             model, lambda model, batch: self.loss(model, batch, chunk), loader, optimizer, schedule, settings,
             dist, self.validation(), names_of=lambda batch: batch.names, config=config,
             after_step=lambda model: model.clamp_logit_scale(), later_wins=True, resume_from=continued,
+            smaller="--freeze_clip 1 or a smaller --backbone",
             export=RunExport(self.output, model, config, args.epochs), step_line=step_line,
             curves=self.output / "tensorboard" / time.strftime("%Y-%m-%d-%H-%M-%S"),
         )  # fmt: skip

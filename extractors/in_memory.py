@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,21 +12,21 @@ import numpy as np
 import torch
 
 from dataset.captioning import BOXES, GRAPH_ARRAYS, padded_rows
-from dataset.corpus import find_videos
 from extractors.action_features import ActionVectors
 from extractors.base import Extractor, Sampling, extract_file
 from extractors.clip_features import GridNodes
 from extractors.file_relations import ROW_ARRAYS, FileRelations
 from extractors.object_features import ObjectNodes
-from graphs.captions import decoder
+from graphs.captions import searcher
 from graphs.parts import graph_part, object_rows, spatial_part, temporal_part
 from model.captioner import Captioner, CaptionerConfig
 from pretrained.backbones import backbone_of, load_backbone
 from pretrained.captioners import load_captioner
 from pretrained.detectors import load_detector
 from pretrained.i3d_weights import load_i3d
-from utility.caption_evaluation import write_json
+from utility.caption_evaluation import caption_records
 from utility.checkpoint import Checkpoint, load_tensors
+from utility.device_memory import memory_advice
 from utility.distributed import choose_device
 from utility.feature_layout import flatten
 from utility.places import located
@@ -51,19 +49,25 @@ PUBLISHED_FEATURES = {
 
 @dataclass(frozen=True)
 class FileCaption:
-    """What became of one file: a caption, or the stage and cause of a failure."""
+    """What became of one file: a caption, or the stage and cause of a failure.
+
+    Attributes:
+        n_best: where more than one was asked for, the best captions with their scores, best first.
+    """
 
     path: str
     caption: str | None
     seconds: float
     stage: str | None = None
     cause: str | None = None
+    n_best: list[dict[str, Any]] | None = None
 
     def record(self) -> dict[str, Any]:
         """For JSON."""
-        if self.caption is not None:
-            return {"file": self.path, "caption": self.caption, "seconds": round(self.seconds, 3)}
-        return {"file": self.path, "caption": None, "stage": self.stage, "cause": self.cause}
+        if self.caption is None:
+            return {"file": self.path, "caption": None, "stage": self.stage, "cause": self.cause}
+        more = {} if self.n_best is None else {"n_best": self.n_best}
+        return {"file": self.path, "caption": self.caption, "seconds": round(self.seconds, 3), **more}
 
 
 class FileCaptioner:
@@ -73,7 +77,8 @@ class FileCaptioner:
         checkpoint: a captioner, as `pretrained.captioners.load_captioner` takes it.
         places: where networks are now, by kind (backbone, detector, action_network); else as the checkpoint says (a
             published one does not).
-        beam, max_words, length_penalty, search: as in `graphs.captions.decoder`; max_words as in training by default.
+        beam, max_words, length_penalty, search, n_best: as in `graphs.captions.searcher`; max_words as in training by
+            default.
         compat: published behaviours of the network, beside those of the training.
 
     Raises:
@@ -91,6 +96,7 @@ class FileCaptioner:
         length_penalty: float = 0.0,
         search: str = "sound",
         compat: Sequence[str] = (),
+        n_best: int = 1,
     ):
         self.device = choose_device(device)
         stored = load_captioner(checkpoint)
@@ -115,21 +121,30 @@ class FileCaptioner:
             self._check_settings()
         self.model = Captioner(config).to(self.device).eval()
         load_tensors(self.model, stored.tensors, str(checkpoint))
-        self._decode = decoder(self.model, beam, max_words or stored.config["max_words"], length_penalty, search)
+        self.n_best = n_best
+        longest = max_words or stored.config["max_words"]
+        self._search = searcher(self.model, beam, longest, length_penalty, search, n_best)
 
     def caption(self, path: Path | str) -> FileCaption:
-        """The caption of a video file, or why it has none."""
+        """The caption of a video file, or why it has none.
+
+        Raises:
+            OutOfDeviceMemory: one video is too much for the device.
+        """
         start = time.perf_counter()
-        try:
-            arrays = self.arrays(path)
-        except VideoError as error:
-            return FileCaption(str(path), None, time.perf_counter() - start, error.stage, error.cause)
-        batch = {}
-        for name in (name for name in BATCH_ARRAYS if name in arrays):
-            value = torch.from_numpy(np.ascontiguousarray(arrays[name]))[None].to(self.device)
-            batch[name] = value if value.dtype == torch.bool else value.float()
-        (words,) = self._decode(batch)
-        return FileCaption(str(path), self.vocabulary.decode(words), time.perf_counter() - start)
+        with memory_advice(f"on {self.device} with the single file {path}", "Use a smaller --beam, or --device cpu"):
+            try:
+                arrays = self.arrays(path)
+            except VideoError as error:
+                return FileCaption(str(path), None, time.perf_counter() - start, error.stage, error.cause)
+            batch = {}
+            for name in (name for name in BATCH_ARRAYS if name in arrays):
+                value = torch.from_numpy(np.ascontiguousarray(arrays[name]))[None].to(self.device)
+                batch[name] = value if value.dtype == torch.bool else value.float()
+            (found,) = self._search(batch)
+        records = caption_records(found, self.vocabulary)
+        seconds = time.perf_counter() - start
+        return FileCaption(str(path), records[0]["caption"], seconds, n_best=records if self.n_best > 1 else None)
 
     def arrays(self, path: Path | str) -> dict[str, np.ndarray]:
         """What the captioner reads of a file: its compact action graph, and object and relation rows where it was
@@ -241,39 +256,3 @@ def _published_features(config: CaptionerConfig) -> dict[str, Any]:
 def _as_stored(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     half = ("nodes", "actions", "scores", "objects")
     return {name: value.astype(np.float16) if name in half else value for name, value in arrays.items()}
-
-
-def expand(paths: Iterable[str]) -> Iterator[Path]:
-    """Files as given, folders as the videos below them in order of their names."""
-    for path in map(Path, paths):
-        if path.is_dir():
-            yield from sorted(file for files in find_videos(path).values() for file in files)
-        else:
-            yield path
-
-
-def caption_files(captioner: FileCaptioner, paths: Sequence[str], as_json: bool, output: Path | None = None) -> int:
-    """Caption files, print what was said (and nothing else on standard output), and keep it in `output`.
-
-    Returns:
-        Exit status: 0 if any file was captioned, else 1.
-    """
-    results = []
-    for path in expand(paths):
-        result = captioner.caption(path)
-        results.append(result)
-        if result.caption is None:
-            print(f"{result.path}: {result.stage}: {result.cause}", file=sys.stderr)
-        elif not as_json:
-            print(f"{result.path}\t{result.caption}", flush=True)
-    if not results:
-        print(f"no video file in {', '.join(paths)}", file=sys.stderr)
-    content = {
-        "model_name": captioner.config["model_name"],
-        "captions": [result.record() for result in results],
-    }
-    if as_json:
-        print(json.dumps(content, indent=1, ensure_ascii=False))
-    if output is not None:
-        write_json(output / "captions.json", content)
-    return 0 if any(result.caption is not None for result in results) else 1

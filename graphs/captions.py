@@ -7,13 +7,19 @@ from typing import Any
 
 from model.captioner import Captioner, GraphBatch
 from model.captioner.beam_search import check_search, search_both
+from model.captioner.hypothesis import Hypothesis
 from model.captioner.reference_search import reference_search_both
 
 SEARCHES = ("sound", "reference")
 
 
 def check_decoder(
-    compat: Sequence[str], beam: int = 5, max_words: int = 20, length_penalty: float = 0.0, search: str = "sound"
+    compat: Sequence[str],
+    beam: int = 5,
+    max_words: int = 20,
+    length_penalty: float = 0.0,
+    search: str = "sound",
+    n_best: int = 1,
 ) -> None:
     """Whether there is such a search for a captioner with these compat items.
 
@@ -26,7 +32,7 @@ def check_decoder(
     if length_penalty and (search == "reference" or "beam" in compat):
         chosen = "--search reference" if search == "reference" else "compat item 'beam', the published search,"
         raise ValueError(f"{chosen} has no length penalty; leave --length_penalty at 0")
-    check_search(() if search == "reference" else tuple(compat), beam, max_words, length_penalty)
+    check_search(() if search == "reference" else tuple(compat), beam, max_words, length_penalty, n_best)
 
 
 def describe(compat: Sequence[str], beam: int, length_penalty: float, search: str) -> dict[str, Any]:
@@ -40,24 +46,36 @@ def describe(compat: Sequence[str], beam: int, length_penalty: float, search: st
     }
 
 
-def decoder(
-    model: Captioner, beam: int = 5, max_words: int = 20, length_penalty: float = 0.0, search: str = "sound"
-) -> Callable[[GraphBatch], list[Sequence[int]]]:
-    """A function from a batch of graphs to the word ids of the best caption of each video.
+def searcher(
+    model: Captioner,
+    beam: int = 5,
+    max_words: int = 20,
+    length_penalty: float = 0.0,
+    search: str = "sound",
+    n_best: int = 1,
+) -> Callable[[GraphBatch], list[list[Hypothesis]]]:
+    """A function from a batch of graphs to the captions of each video, best first.
 
     Args:
         search: "sound", or "reference": the published search token for token (beam and max_words only).
+        n_best: captions per video, at most `beam`; a video gets fewer where the search finished fewer.
 
     Raises:
         ValueError: see `check_decoder`.
     """
-    check_decoder(model.config.compat, beam, max_words, length_penalty, search)
+    check_decoder(model.config.compat, beam, max_words, length_penalty, search, n_best)
 
-    def decode(batch: GraphBatch) -> list[Sequence[int]]:
+    def find(batch: GraphBatch) -> list[list[Hypothesis]]:
         if search == "reference":
-            result = reference_search_both(model, batch, beam, max_words)
-        else:
-            result = search_both(model, batch, beam, max_words, length_penalty)
-        return [hypotheses[0].words for hypotheses in result.l2r]
+            return reference_search_both(model, batch, beam, max_words, n_best).l2r
+        return search_both(model, batch, beam, max_words, length_penalty, n_best).l2r
 
-    return decode
+    return find
+
+
+def decoder(
+    model: Captioner, beam: int = 5, max_words: int = 20, length_penalty: float = 0.0, search: str = "sound"
+) -> Callable[[GraphBatch], list[Sequence[int]]]:
+    """A function from a batch of graphs to the word ids of the best caption of each video; see `searcher`."""
+    find = searcher(model, beam, max_words, length_penalty, search)
+    return lambda batch: [hypotheses[0].words for hypotheses in find(batch)]

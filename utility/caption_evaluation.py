@@ -5,18 +5,35 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from utility.caption_scores import score
+from utility.device_memory import evaluation_memory
 from utility.distributed import Distributed
 from utility.vocabulary import Vocabulary, clean
 from utility.whole_files import whole_file
+
+T, U = TypeVar("T"), TypeVar("U")
 
 
 class Features(Protocol):
     def batch(self, names: Sequence[str], device: Any) -> Any:
         """What a decoder needs of these videos."""
         ...
+
+
+class Hypothesis(Protocol):
+    """A caption that a search has found.
+
+    Attributes:
+        words: ids without start and end token.
+        log_probability: natural logarithm, end token included.
+        score: by which the search ranks.
+    """
+
+    words: Sequence[int]
+    log_probability: float
+    score: float
 
 
 def caption_videos(
@@ -32,15 +49,56 @@ def caption_videos(
     Args:
         decode: batch of features -> word ids of each video's caption.
         features: `features.batch(ids, device)` gives such a batch.
+
+    Raises:
+        OutOfDeviceMemory: for `batch_size` videos at a time.
     """
-    dist = dist or Distributed()
+    return _shared_out(decode, vocabulary.decode, features, ids, dist or Distributed(), batch_size)
+
+
+def best_captions(
+    find: Callable[[Any], Sequence[Sequence[Hypothesis]]],
+    features: Features,
+    ids: Sequence[str],
+    vocabulary: Vocabulary,
+    dist: Distributed | None = None,
+    batch_size: int = 32,
+) -> dict[str, list[dict[str, Any]]]:
+    """The same for several captions per video, best first, as `caption_records` writes them.
+
+    Args:
+        find: batch of features -> hypotheses of each video, best first.
+    """
+    return _shared_out(
+        find, lambda found: caption_records(found, vocabulary), features, ids, dist or Distributed(), batch_size
+    )
+
+
+def caption_records(found: Sequence[Hypothesis], vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    """Hypotheses for JSON: {"caption", "log_probability", "score"} each."""
+    return [
+        {"caption": vocabulary.decode(h.words), "log_probability": h.log_probability, "score": h.score} for h in found
+    ]
+
+
+def _shared_out(
+    search: Callable[[Any], Sequence[T]],
+    read: Callable[[T], U],
+    features: Features,
+    ids: Sequence[str],
+    dist: Distributed,
+    batch_size: int,
+) -> dict[str, U]:
+    """{id: what `read` makes of its search result}, each video searched by one of the processes."""
     mine = dist.shard(ids)
-    captions: dict[str, str] = {}
+    found: dict[str, U] = {}
+    advice = "a smaller --beam (in training --val_beam) and --device cpu help too"
     for start in range(0, len(mine), batch_size):
         names = mine[start : start + batch_size]
-        words = decode(features.batch(names, dist.device))
-        captions.update((name, vocabulary.decode(row)) for name, row in zip(names, words, strict=True))
-    merged = {name: text for part in dist.gather_objects(captions) for name, text in part.items()}
+        with evaluation_memory("videos", batch_size, "--batch_size_val", advice, dist.device):
+            results = search(features.batch(names, dist.device))
+        found.update((name, read(result)) for name, result in zip(names, results, strict=True))
+    merged = {name: value for part in dist.gather_objects(found) for name, value in part.items()}
     return {name: merged[name] for name in ids}
 
 

@@ -18,8 +18,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parallel import DistributedDataParallel
 
 from utility.checkpoint import Checkpoint
+from utility.device_memory import forward_memory, update_memory
 from utility.distributed import Distributed
-from utility.loader import micro_batch_sizes, split_batch, to_device
+from utility.loader import split_batch, to_device
 from utility.precision import LossScale, choose_precision
 from utility.progress import Progress, StepLine
 from utility.random_state import untouched_random_states
@@ -52,10 +53,6 @@ class NonFiniteLoss(RuntimeError):
     """The loss or its gradient is NaN or infinite; raised before the model was changed."""
 
 
-class OutOfDeviceMemory(RuntimeError):
-    """The device has no room for a micro-batch; the message says which flags keep the effective batch."""
-
-
 def train(
     model: nn.Module,
     loss_fn: LossFunction,
@@ -69,6 +66,7 @@ def train(
     names_of: Callable[[Any], Sequence[str]] | None = None,
     unit: str = "clips",
     group: int = 1,
+    smaller: str = "a smaller model",
     config: Mapping[str, Any] | None = None,
     same: Sequence[str] = (),
     vocabulary: list[str] | None = None,
@@ -94,6 +92,7 @@ def train(
         names_of: ids of the samples in a batch, for error messages and the rate.
         unit: what the samples are, for the rate.
         group: samples of which none is without the others in a micro-batch, for advice on its size.
+        smaller: flags that make less learn, or a smaller model, for advice on memory.
         config, vocabulary, tables: stored in the checkpoints.
         same: parts of `config` in which a run must not differ from the one that it continues (`utility.same_run`).
         extra_state: further objects with `state_dict` and `load_state_dict` to save and restore.
@@ -113,7 +112,8 @@ def train(
         `epoch` and `step` reached, `best_score`, `best_epoch` (counted from 1) and `history`, one dictionary per epoch.
 
     Raises:
-        NonFiniteLoss, OutOfDeviceMemory: see there.
+        NonFiniteLoss: before the model was changed.
+        OutOfDeviceMemory: naming the flags that need less.
         KeyboardInterrupt: after a first Ctrl-C (or SIGTERM), when the state was saved in `last`.
         ValueError: sizes that do not divide, or a checkpoint that does not belong to this run.
     """
@@ -133,15 +133,18 @@ def train(
             model.train()
             for micro_batches in _steps(progress.timed(run.epoch_batches(loader)), accumulation):
                 factor = scale.value if scale else 1.0
-                totals = _accumulate_gradients(compute, micro_batches, settings, group, dist, interrupt, factor)
+                with forward_memory(settings, group, smaller, dist):
+                    totals = _accumulate_gradients(compute, micro_batches, dist, interrupt, factor)
                 _refuse_non_finite(totals.loss, "loss", totals, micro_batches, names_of, state, dist)
-                norm = _normalise_gradients(optimizer, dist.world_size / totals.weight / factor, settings.clip_norm)
+                with update_memory(optimizer, smaller, dist.device):
+                    norm = _normalise_gradients(optimizer, dist.world_size / totals.weight / factor, settings.clip_norm)
                 overflow = scale is not None and not math.isfinite(norm) and factor > 1
                 if scale is not None:
                     scale.update(math.isfinite(norm))
                 if not overflow:  # an overflow of fp16 costs a step; the next one has a smaller factor
                     _refuse_non_finite(norm, "gradient", totals, micro_batches, names_of, state, dist)
-                    optimizer.step()
+                    with update_memory(optimizer, smaller, dist.device):
+                        optimizer.step()
                 optimizer.zero_grad(set_to_none=True)
                 progress.step(totals, norm, optimizer.param_groups[0]["lr"])
                 schedule.step()
@@ -203,8 +206,6 @@ def _steps(batches: Iterable[Any], accumulation: int) -> Iterator[list[Any]]:
 def _accumulate_gradients(
     compute: nn.Module,
     micro_batches: list[Any],
-    settings: TrainSettings,
-    group: int,
     dist: Distributed,
     interrupt: Interrupt,
     factor: float,
@@ -215,13 +216,8 @@ def _accumulate_gradients(
         last = number == len(micro_batches) - 1
         if isinstance(compute, DistributedDataParallel):
             compute.require_backward_grad_sync = last
-        try:
-            loss, weight, numbers = compute(to_device(batch, dist.device))
-            (loss * factor if factor != 1 else loss).backward()
-        except RuntimeError as error:
-            if "out of memory" in str(error) or "can't allocate memory" in str(error):
-                raise OutOfDeviceMemory(_memory_advice(settings, group, dist, error)) from error
-            raise
+        loss, weight, numbers = compute(to_device(batch, dist.device))
+        (loss * factor if factor != 1 else loss).backward()
         losses.append(loss.detach().double())
         weights.append(weight)
         metrics.append(numbers)
@@ -271,18 +267,3 @@ def _evaluate(evaluate: Evaluate | None, model: nn.Module, epoch: int, dist: Dis
     model.train()
     # One rank's word decides on best and stopping: a last-digit difference must not part the ranks.
     return dist.gather_objects(metrics)[0]
-
-
-def _memory_advice(settings: TrainSettings, group: int, dist: Distributed, error: Exception) -> str:
-    micro, accumulation = split_batch(settings.batch_size, settings.micro_batch_size, dist.world_size)
-    share = micro * accumulation
-    smaller = max((size for size in micro_batch_sizes(share, group) if size < micro), default=None)
-    first = str(error).splitlines()[0]
-    message = f"out of memory on {dist.device} with micro-batches of {micro} samples ({first}). "
-    if smaller is None:
-        together = "a smaller --captions_per_video, " if group > 1 else ""
-        return message + f"They cannot be smaller: use {together}--precision bf16, fewer frames, or a smaller model"
-    return message + (
-        f"--micro_batch_size {smaller} keeps the effective --batch_size {settings.batch_size} "
-        f"({share // smaller} forward passes per step and process); --precision bf16 also helps"
-    )

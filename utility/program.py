@@ -6,10 +6,9 @@ import logging
 import sys
 from collections.abc import Callable
 
-import torch
-
+from utility.device_memory import OutOfDeviceMemory, memory_advice
 from utility.distributed import Distributed, peer_ended, start
-from utility.engine import NonFiniteLoss, OutOfDeviceMemory
+from utility.engine import NonFiniteLoss
 from utility.logs import setup_logging
 
 log = logging.getLogger(__name__)
@@ -32,7 +31,8 @@ def run_program(work: Callable[[Distributed], int | None], device: str = "auto")
     try:
         dist = start(device)
         setup_logging(dist)
-        return work(dist) or 0
+        with memory_advice(f"on {dist.device}", "Use a smaller batch or model, or --device cpu"):
+            return work(dist) or 0
     except (ValueError, OSError, NonFiniteLoss, OutOfDeviceMemory) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -49,12 +49,12 @@ def run_program(work: Callable[[Distributed], int | None], device: str = "auto")
             dist.stop()
 
 
-def run_stage(work: Callable[[Distributed], int], device: str = "auto", memory_advice: str = "Use --device cpu") -> int:
+def run_stage(work: Callable[[Distributed], int], device: str = "auto", remedy: str = "Use --device cpu") -> int:
     """The same for a stage over a corpus, which keeps what it has stored and continues with the same command.
 
     Args:
         work: the stage; its result is the exit status.
-        memory_advice: a sentence on what to do when the device has too little memory.
+        remedy: a sentence on what to do when the device has too little memory.
 
     Returns:
         Exit status: that of `work`; 2 for what the user must change; 130 after Ctrl-C; 1 where another process has
@@ -64,12 +64,10 @@ def run_stage(work: Callable[[Distributed], int], device: str = "auto", memory_a
     try:
         dist = start(device)
         setup_logging(dist)
-        return work(dist)
-    except (OSError, ValueError) as error:
+        with memory_advice(f"on {dist.device}", f"{remedy}; what is stored stays"):
+            return work(dist)
+    except (OSError, ValueError, OutOfDeviceMemory) as error:
         log.error("%s", error)
-        return 2
-    except torch.OutOfMemoryError as error:
-        log.error("out of memory (%s). %s; what is stored stays", str(error).splitlines()[0], memory_advice)
         return 2
     except KeyboardInterrupt:
         log.error("stopped; what is stored stays, the same command continues")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utility.device_memory import evaluation_memory
 from utility.distributed import Distributed
 from utility.retrieval_metrics import group_maximum, retrieval_scores, text_to_video, video_to_text
 from utility.retrieval_rerank import dual_softmax, qb_norm
@@ -75,9 +76,11 @@ def encode(
 
     Raises:
         ValueError: no clip can be read.
+        OutOfDeviceMemory: for `batch_size` clips at a time.
     """
-    videos = encode_videos(model, clips, pixels, dist, batch_size)
-    texts = encode_texts(model, clips, dist, batch_size * 4)
+    with evaluation_memory("clips", batch_size, "--batch_size_val", "--device cpu helps too", dist.device):
+        videos = encode_videos(model, clips, pixels, dist, batch_size)
+        texts = encode_texts(model, clips, dist, batch_size * 4)
     read = sorted(videos)
     kept = [i for i in sorted(texts) if clips.video_of_text[i] in videos]
     if not read:

@@ -25,8 +25,9 @@ from scripts.train_models.inputs import Inputs
 from scripts.train_models.learner import Learner, profiled
 from scripts.train_models.run_folder import VALIDATION, RunFolder, models_root
 from scripts.train_models.settings import Arguments
+from utility.device_memory import OutOfDeviceMemory
 from utility.distributed import Distributed
-from utility.engine import OutOfDeviceMemory, train
+from utility.engine import train
 from utility.loader import BatchLoader
 from utility.logs import setup_logging
 from utility.places import ROOT, portable

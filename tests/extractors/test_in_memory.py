@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from akg_file import heads, write_akg
+from launch import ROOT, launch
 from tiny_networks import make_action_network, make_backbone
 
 import main
 from dataset.caption_features import CaptionFeatures
 from extractors import extract
-from extractors.in_memory import FileCaptioner, expand
+from extractors.caption_files import expand
+from extractors.in_memory import FileCaptioner
 from model.captioner import Captioner, CaptionerConfig
 from pretrained.i3d_weights import load_i3d
 from utility.feature_store import FeatureStore
@@ -126,6 +128,42 @@ def test_the_program_captions_files_and_folders_and_survives_broken_ones(trained
     assert "add compat item 'beam'" in capsys.readouterr().err
     assert main.main(words[:3] + words[4:]) == 1  # nothing but the two bad files
     assert capsys.readouterr().out == ""
+
+
+def test_the_n_best_captions_of_a_file_come_with_their_scores(trained, capsys):
+    words = ["--caption", str(trained / "videos/a ball 0.mp4"), "--checkpoint", str(trained / "run"), "--device", "cpu"]
+    assert main.main([*words, "--beam", "3"]) == 0
+    _, caption = capsys.readouterr().out.rstrip("\n").split("\t")
+    assert main.main([*words, "--beam", "3", "--n_best", "2", "--json"]) == 0
+    (entry,) = json.loads(capsys.readouterr().out)["captions"]
+    assert entry["caption"] == entry["n_best"][0]["caption"] == caption and len(entry["n_best"]) == 2
+    assert entry["n_best"][0]["score"] > entry["n_best"][1]["score"]
+    assert main.main([*words, "--beam", "3", "--n_best", "2"]) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [line[1:] for line in lines] == [[r["caption"], f"{r['score']:.4f}"] for r in entry["n_best"]]
+
+
+def test_a_file_that_is_too_much_for_the_device_is_told(trained, capsys, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("graphs.captions.search_both", full)
+    path = trained / "videos/a ball 0.mp4"
+    assert main.main(["--caption", str(path), "--checkpoint", str(trained / "run"), "--device", "cpu"]) == 2
+    message = capsys.readouterr().err
+    assert f"with the single file {path} (CUDA out of memory" in message and "a smaller --beam" in message
+
+
+def test_two_processes_caption_files_as_one(trained, tmp_path, capsys):
+    files = [trained / f"videos/a ball {i}.mp4" for i in (1, 0, 2)] + [tmp_path / "absent.mp4"]
+    words = ["--caption", *map(str, files), "--checkpoint", str(trained / "run"), "--device", "cpu", "--beam", "2"]
+    printed = launch(ROOT / "main.py", *words, "--json", processes=2)
+    assert main.main([*words, "--json"]) == 0
+    one, two = json.loads(capsys.readouterr().out)["captions"], json.loads(printed[0])["captions"]
+    for entry in (*one, *two):
+        entry.pop("seconds", None)
+    assert one == two and [entry["file"] for entry in two] == list(map(str, files))
+    assert printed[1] == ""
 
 
 def test_a_published_checkpoint_captions_a_file_with_the_networks_of_the_flags(trained, tmp_path, capsys):

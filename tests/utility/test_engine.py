@@ -9,7 +9,8 @@ from toy_training import parameters
 
 from utility import engine, schedules
 from utility.checkpoint import load_checkpoint
-from utility.engine import NonFiniteLoss, OutOfDeviceMemory, TrainSettings, train
+from utility.device_memory import OutOfDeviceMemory
+from utility.engine import NonFiniteLoss, TrainSettings, train
 from utility.loader import BatchLoader
 from utility.precision import LossScale
 from utility.random_state import seed_all
@@ -232,6 +233,19 @@ def test_too_little_memory_names_the_flags_that_keep_the_effective_batch(tmp_pat
         toy_training.run(tmp_path, loss=loss, micro=8, group=4)
     with pytest.raises(OutOfDeviceMemory, match="cannot be smaller: use a smaller --captions_per_video"):
         toy_training.run(tmp_path, loss=loss, micro=4, group=4)
+
+
+def test_too_little_memory_for_the_optimiser_says_what_learns(tmp_path, monkeypatch):
+    def step(self, closure=None):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB.\nmore")
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", step)
+    with pytest.raises(OutOfDeviceMemory) as error:
+        toy_training.run(tmp_path, scores=[1.0] * 3)
+    message = str(error.value)
+    assert "on cpu in the optimiser step (CUDA out of memory. Tried to allocate 1.00 GiB.)" in message
+    assert "The 97 numbers that learn take" in message and "use a smaller model" in message
+    assert "micro_batch_size" not in message
 
 
 def test_other_errors_pass_unchanged(tmp_path):

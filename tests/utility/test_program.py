@@ -3,7 +3,8 @@ import errno
 import pytest
 import torch
 
-from utility.engine import NonFiniteLoss, OutOfDeviceMemory
+from utility.device_memory import OutOfDeviceMemory
+from utility.engine import NonFiniteLoss
 from utility.program import run_program, run_stage
 from utility.record_log import LogInUse
 
@@ -53,6 +54,16 @@ def test_a_process_that_lost_another_one_says_so(run, caplog):
         run(lambda dist: work(dist, "a bug"), "cpu")
 
 
+def test_a_device_without_memory_is_one_line_wherever_it_shows(capsys):
+    def work(dist):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried 8 bytes\nmore")
+
+    assert run_program(work, "cpu") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: out of memory on cpu ([enforce fail] DefaultCPUAllocator")
+    assert "--device cpu" in error and error.count("\n") == 1
+
+
 def test_an_unknown_device_is_a_mistake_of_the_user(capsys):
     assert run_program(lambda dist: 0, "tpu") == 2
     assert "unknown device 'tpu'" in capsys.readouterr().err
@@ -64,9 +75,9 @@ def test_an_unknown_device_is_a_mistake_of_the_user(capsys):
         (ValueError("no such split"), 2, "no such split"),
         (FileNotFoundError("not there"), 2, "not there"),
         (
-            torch.OutOfMemoryError("2 GiB wanted\nmore"),
+            torch.OutOfMemoryError("CUDA out of memory. 2 GiB wanted\nmore"),
             2,
-            "out of memory (2 GiB wanted). Buy some; what is stored stays",
+            "out of memory on cpu (CUDA out of memory. 2 GiB wanted). Buy some; what is stored stays",
         ),
         (KeyboardInterrupt(), 130, "the same command continues"),
     ],
