@@ -37,6 +37,7 @@ class Corpus:
         captions: raw captions by id, in the order of the annotation; ids without captions are absent.
         splits: ids of "train", "val" and "test", in the order of the annotation.
         notes: what a user should know about these files, one sentence each.
+        aliases: ids by the other names of videos that published files use.
         segments: (first, last) second of the part of a file that an id means; ids without one mean the whole file.
     """
 
@@ -47,6 +48,7 @@ class Corpus:
     splits: dict[str, list[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     segments: dict[str, tuple[float, float]] = field(default_factory=dict)
+    aliases: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self):
         for split in SPLITS:

@@ -73,7 +73,7 @@ def read_msvd(
     if unknown:
         notes.append(f"{len(unknown)} videos of the splits have no captions in {path}: {listed(unknown)}")
     files = locate(order, videos or video_folder(root), stems)
-    return Corpus("MSVD", root, files, {k: v for k, v in kept.items() if v}, splits, tuple(notes))
+    return Corpus("MSVD", root, files, {k: v for k, v in kept.items() if v}, splits, tuple(notes), aliases=number)
 
 
 class _PlainUnpickler(pickle.Unpickler):

@@ -3,6 +3,7 @@
     python graphs/transform_graph_to_geometric.py --dataset minimotion
     python graphs/transform_graph_to_geometric.py --dataset msvd --export published/MSVD
     python graphs/transform_graph_to_geometric.py --dataset msvd --features akg --import MSVD_GBased_*.pickle
+    python graphs/transform_graph_to_geometric.py --dataset msvd --features akg --import MSVD_rel_*.hdf5
 
 Without `--export` and `--import` it writes the folder `{CORPUS}_GBased_geometric` beside the features, which opens as
 
@@ -36,12 +37,13 @@ class TransformArguments(StageArguments):
     )
     export: str | None = field(
         default=None,
-        metadata={"help": "folder for the published files: graphs and masks per phase, nodes per slot"},
+        metadata={"help": "folder for the published files: graphs, masks and rows per phase, nodes per slot"},
     )
     import_files: list[str] | None = field(
         default=None,
         metadata={
-            "help": "published files to read: graph pickles, or a node file with its mask file",
+            "help": "published files to read: graph pickles, or a node file with its mask file; relation rows (rel), "
+            "object rows (OFeat with BFeat)",
             "aliases": ["--import"],
         },
     )
