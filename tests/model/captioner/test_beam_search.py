@@ -58,14 +58,23 @@ def assert_same(found, want):
     assert [item.log_probability for item in found] == pytest.approx([total for _, total in want], abs=1e-4)
 
 
-@settings(max_examples=12, deadline=None)
+MODES = [
+    {},
+    {"mode": "grid-rel", "rel_dim": 7},
+    {"mode": "grid-rel", "rel_dim": 7, "attention": 2},
+    {"mode": "grid-rel", "rel_dim": 7, "attention": 3},
+    {"mode": "grid-obj-rel", "rel_dim": 7, "object_dim": 8},
+]
+
+
+@settings(max_examples=16, deadline=None)
 @given(
     seed=st.integers(0, 10**6),
     beam=st.integers(1, 4),
     max_words=st.integers(1, 6),
     penalty=st.sampled_from([0.0, 0.7, 1.5]),
     vocab_size=st.integers(3, 9),
-    mode=st.sampled_from([{}, {"mode": "grid-rel", "rel_dim": 7}]),
+    mode=st.sampled_from(MODES),
 )
 def test_cached_search_equals_naive_search(seed, beam, max_words, penalty, vocab_size, mode):
     # float64, so that rounding cannot swap two words

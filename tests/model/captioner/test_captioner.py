@@ -1,7 +1,5 @@
 """The whole captioner: masks, batching, caption grouping, modes, switches, loss."""
 
-import math
-
 import pytest
 import torch
 from captioner_samples import one_video, random_batch, random_captions, tiny_captioner
@@ -10,9 +8,7 @@ from model.captioner import (
     COMPAT,
     Captioner,
     CaptionerConfig,
-    caption_loss,
     config_from_state_dict,
-    label_smoothed,
 )
 
 MODES = {
@@ -178,33 +174,6 @@ def test_each_setting_changes_the_loss(change):
     with torch.no_grad():
         losses = [total / weight for total, weight, _ in (model.loss(batch, *captions) for model in (plain, other))]
     assert abs(losses[0] - losses[1]) > 1e-6
-
-
-def test_loss_of_one_word_by_hand():
-    logprobs = torch.tensor([0.1, 0.2, 0.3, 0.4]).log().view(1, 1, 4).expand(1, 2, 4)
-    total, count = label_smoothed(logprobs, torch.tensor([[2, 0]]), eps=0.2)
-    want = sum(q * (math.log(q) - math.log(p)) for q, p in ((0.1, 0.2), (0.8, 0.3), (0.1, 0.4)))
-    assert count == 1 and total.item() == pytest.approx(want, rel=1e-5)
-    assert label_smoothed(logprobs, torch.tensor([[2, 0]]), eps=0.2, count_padding=True)[1] == 2
-
-
-def test_loss_does_not_depend_on_padding_or_on_how_a_batch_is_cut():
-    generator = torch.Generator().manual_seed(0)
-    logprobs = torch.randn(4, 7, 12, generator=generator).log_softmax(-1)
-    captions = random_captions(0, 4)
-    total, weight, sides = caption_loss(logprobs, logprobs, captions, captions.flip(0))
-    parts = [
-        caption_loss(logprobs[rows], logprobs[rows], captions[rows], captions.flip(0)[rows])
-        for rows in (slice(0, 1), slice(1, 4))
-    ]
-    torch.testing.assert_close(sum(part[0] for part in parts), total)
-    torch.testing.assert_close(sum(part[1] for part in parts), weight)
-    for side in ("r2l", "l2r"):
-        for number in (0, 1):
-            torch.testing.assert_close(sum(part[2][side][number] for part in parts), sides[side][number])
-    padded = torch.nn.functional.pad(captions, (0, 2))
-    more = torch.cat([logprobs, logprobs[:, :2]], dim=1)
-    torch.testing.assert_close(caption_loss(more, more, padded, padded.flip(0))[:2], (total, weight))
 
 
 def test_a_video_without_any_slot_gives_finite_numbers():
