@@ -167,7 +167,8 @@ def missing_message(record: Record) -> str:
     """Which file is missing, its size and checksum, the folder it belongs to, and the command that gets it."""
     return (
         f"the weights of {record.name} are not there: file {record.file} ({_size(record)}, {_checksum(record)}, "
-        f"licence {record.licence}) in the folder {_shown(FOLDER)}. Get them with\n    python -m pretrained.zoo get {record.name}\n"
+        f"licence {record.licence}) in the folder {_shown(FOLDER)}. "
+        f"Get them with\n    python -m pretrained.zoo get {record.name}\n"
         f"or by hand from {record.url}"
     )
 
