@@ -21,7 +21,7 @@ from typing import Any
 from dataset.arguments import DataArguments, features_dir, for_corpus, open_corpus
 from dataset.caption_settings import FEATURES, CaptionerArguments, parse_model_name, with_defaults
 from dataset.corpus import SPLITS
-from utility.arguments import parse, resolved
+from utility.arguments import parse
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +131,7 @@ class Session:
 
     def run(self) -> None:
         """Train if asked to, then score."""
+        from graphs.caption_training import CaptionTraining
         from model.captioner import Captioner, CaptionerConfig
         from pretrained.captioners import export_captioner, load_captioner
         from utility.checkpoint import load_tensors
@@ -143,12 +144,11 @@ class Session:
         for note in notes:
             log.warning("%s", note)
         if args.do_train:
-            train = self.features("train")
-            texts = (text for name in train.ids for text in self.corpus.captions.get(name, []))
-            self.max_words = args.max_words or 20
-            self.vocabulary = Vocabulary.build(texts, args.min_count, self.max_words)
-            config = self.new_config(train.widths, train.has_boxes)
-            self.relations = self.relation_table()
+            training = CaptionTraining(
+                args, self.data, self.corpus, self.files, self.features("train"), self.tuning, self.output, self.dist
+            )
+            self.vocabulary, self.max_words = training.vocabulary, training.max_words
+            config = training.new_config(self.features_name)
         else:
             self.vocabulary = Vocabulary.from_list(self.stored.vocabulary)
             self.max_words = args.max_words or self.stored.config["max_words"]
@@ -163,7 +163,7 @@ class Session:
         log.info("%s parameters, %d words", f"{sum(p.numel() for p in model.parameters()):,}", len(self.vocabulary))
         self.searcher(model)  # what no search can do should not show after the training either
         if args.do_train:
-            self.train(model, train)
+            training.run(model, lambda: self.features("val"))
         elif self.data.dry_run:
             log.info("dry run: would score %d %s videos", len(self.features(self.split).ids), self.split)
         if self.data.dry_run:
@@ -174,106 +174,6 @@ class Session:
             export_captioner(self.output / "best_model.pth", self.stored)
         load_tensors(model, self.stored.tensors if self.tuning is None else self.stored.all_tensors, "the checkpoint")
         self.test(model.eval(), notes)
-
-    def new_config(self, widths: dict[str, int], boxes: bool) -> Any:
-        """Sizes of the network to be trained: of the features, of the vocabulary, and by `--model_size`.
-
-        Args:
-            boxes: whether the graphs say where their nodes are.
-        """
-        from model.captioner import CaptionerConfig
-
-        args = self.args
-        build = CaptionerConfig if args.model_size == "published" else CaptionerConfig.small
-        # Tiles have a place by their number; detected objects come in the order of their scores.
-        places = {"node_positions": self.features_name.startswith("GBased"), "box_positions": boxes}
-        return build(
-            **widths,
-            vocab_size=len(self.vocabulary),
-            mode=FEATURES[self.features_name],
-            attention=args.attention,
-            **({} if args.dropout is None else {"dropout": args.dropout}),
-            compat=args.compat,
-            **({} if args.model_size == "published" else places),
-        )
-
-    def relation_table(self) -> Any:
-        """The table of entities and triples behind the rel features; None without such features, or of foreign ones."""
-        if "rel" not in self.files.stores:
-            return None
-        from graphs.knowledge.relation_table import table_of
-
-        return table_of(self.files.stores["rel"])
-
-    def train(self, model: Any, features: Any) -> None:
-        """Train on the captions of the train split, validating by CIDEr after every epoch."""
-        import torch
-
-        from dataset.captioning import CaptionGraphs, CaptionLoader, batch_loss
-        from graphs.captions import decoder
-        from model.captioner.tuning import parameter_groups
-        from utility.caption_evaluation import caption_videos
-        from utility.caption_scores import CaptionScorer
-        from utility.engine import TrainSettings, train
-        from utility.schedules import linear
-
-        args, compat = self.args, model.config.compat
-        captions = {name: self.corpus.captions[name] for name in features.ids if name in self.corpus.captions}
-        pairs = CaptionGraphs(features, captions, self.vocabulary, self.max_words, args.captions_per_video, args.seed)
-        if pairs.empty:
-            log.warning("%d training captions without a known word are left out", pairs.empty)
-        length = self.vocabulary.longest + 2 if "loss_mean" in compat else None
-        loader = CaptionLoader(pairs, args.batch_size, args.micro_batch_size, self.dist, length, args.num_workers)
-        total = args.epochs * loader.steps_per_epoch
-        log.info("%d epochs of %d steps, %d captions each", args.epochs, loader.steps_per_epoch, args.batch_size)
-        if self.data.dry_run:
-            log.info("dry run: %s", resolved(args, self.data))
-            return
-        optimizer = torch.optim.AdamW(parameter_groups(model, args.weight_decay, args.tune_lr), lr=args.lr)
-        settings = TrainSettings(
-            str(self.output), args.epochs, args.batch_size, args.micro_batch_size, args.clip_norm, args.precision,
-            args.seed, args.log_steps, args.save_steps, args.patience, args.resume,
-        )  # fmt: skip
-        val = self.features("val") if self.corpus.ids("val") else None
-        known = set() if val is None else set(val.ids)
-        references = {name: texts for name, texts in self.corpus.references("val").items() if name in known}
-        scorer = CaptionScorer(references, "nltk") if references else None
-        if scorer is None:
-            log.warning("no validation captions: the last epoch counts as the best")
-
-        def evaluate(model: Any, epoch: int) -> dict[str, float]:
-            if scorer is None:
-                return {"score": float(epoch)}
-            search = decoder(model, args.val_beam, self.max_words, args.length_penalty, args.search)
-            said = caption_videos(search, val, list(references), self.vocabulary, self.dist, args.batch_size_val)
-            scores = scorer.score(said, ("BLEU", "CIDEr"))
-            return {"score": scores["CIDEr"], "CIDEr": scores["CIDEr"], "BLEU_4": scores["BLEU_4"]}
-
-        train(
-            model, batch_loss, loader, optimizer, linear(optimizer, total, args.warmup), settings, self.dist, evaluate,
-            names_of=lambda batch: [batch.names[i] for i in batch.caption_video.tolist()], unit="captions",
-            group=args.captions_per_video, smaller="--model_size small" if args.tune == "none" else "--tune none",
-            config=self.checkpoint_config(model, features.ids),
-            same=("corpus", "captioner", "max_words", "features.settings", "features.others"),
-            vocabulary=self.vocabulary.to_list(), tables=self.relations and self.relations.tensors(),
-        )  # fmt: skip
-
-    def checkpoint_config(self, model: Any, trained: list[str]) -> dict[str, Any]:
-        """What a checkpoint needs to be used by itself; `trained` are the videos of the training."""
-        config = {
-            **({} if self.relations is None else {"relations": self.relations.description()}),
-            "program": "captioner",
-            "model_name": self.args.model_name,
-            "corpus": self.corpus.name,
-            "captioner": model.config.to_dict(),
-            "max_words": self.max_words,
-            "features": self.files.describe(),
-            "weights": self.files.weights(
-                backbone=self.args.backbone, detector=self.args.detector, action_network=self.args.action_network
-            ),
-            "arguments": resolved(self.args, self.data),
-        }
-        return config if self.tuning is None else self.tuning.described(config, self.output.name, trained)
 
     def searcher(self, model: Any) -> Any:
         """The search that the flags name for the test."""

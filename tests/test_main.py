@@ -249,15 +249,15 @@ def test_accumulated_steps_train_the_same_captioner_as_whole_ones(corpus, tmp_pa
 
 
 def test_a_loss_that_is_not_finite_stops_before_the_update_and_names_the_videos(corpus, tmp_path, capsys, monkeypatch):
-    from dataset import captioning
+    from graphs import caption_training
 
-    plain = captioning.batch_loss
+    plain = caption_training.batch_loss
 
     def broken(model, batch):
         total, weight, numbers = plain(model, batch)
         return (total * float("nan") if video_name(4) in batch.names else total), weight, numbers
 
-    monkeypatch.setattr(captioning, "batch_loss", broken)
+    monkeypatch.setattr(caption_training, "batch_loss", broken)
     flags = ("--epochs", "1", "--micro_batch_size", "3", "--batch_size", "6")
     assert main.main(train_words(corpus, tmp_path, *flags)) == 2
     message = capsys.readouterr().err

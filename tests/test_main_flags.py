@@ -37,7 +37,7 @@ def test_a_dry_run_leaves_nothing_behind(corpus, tmp_path):
     ],
 )
 def test_what_would_fail_after_the_training_fails_before_it(corpus, tmp_path, capsys, monkeypatch, words, message):
-    monkeypatch.setattr("utility.engine.train", None)
+    monkeypatch.setattr("graphs.caption_training.train", None)
     assert main.main(train_words(corpus, tmp_path, "--epochs", "1", *words)) == 2
     assert message in capsys.readouterr().err
 

@@ -81,7 +81,7 @@ def test_command_line(folder, capsys):
             block for block in listed.split("\n\n") if block.startswith(f"{record.name} ({record.kind}, absent)")
         )
         known = (f"{folder}/{record.file}", record.sha256 or "no checksum is recorded", record.licence, record.url)
-        assert all(word in block for word in known) and f"use      --{zoo.USES[record.kind][2:]} {record.name}" in block
+        assert all(word in block for word in known) and f"use      {zoo.USES[record.kind]} {record.name}" in block
     for kind in zoo.UNADDRESSED:
         assert f"{kind.name} (checkpoints)" in listed and kind.file in listed and kind.use in listed
     assert ", here)" not in listed
