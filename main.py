@@ -113,7 +113,7 @@ class Session:
         Raises:
             ValueError: the corpus has no such videos.
         """
-        from dataset.captioning import GraphFeatures
+        from dataset.graph_features import GraphFeatures
 
         if not self.corpus.ids(split):
             raise ValueError(f"{self.corpus.name} has no {split} videos; its annotation must give them that split")

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from dataset.caption_features import CaptionFeatures
-from dataset.captioning import GraphFeatures
 from dataset.corpus import Corpus
+from dataset.graph_features import GraphFeatures
 from dataset.seen_videos import also_trained_on, overlap_sentence, seen_test_videos
 from extractors.base import Sampling
 from extractors.clip_features import GridNodes

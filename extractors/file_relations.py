@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dataset.captioning import padded_rows
+from dataset.graph_features import padded_rows
 from extractors.clip_features import WholeFrames
 from graphs.knowledge.relation_rows import RelationTable, video_vector
 from pretrained.backbones import Backbone

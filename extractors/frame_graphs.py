@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dataset.captioning import GraphFeatures
 from dataset.corpus import listed
+from dataset.graph_features import GraphFeatures
 from extractors.base import Sampling, prepare
 from extractors.clip_features import GridNodes
 from utility.video import VideoError

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from dataset.captioning import BOXES, GRAPH_ARRAYS, padded_rows
+from dataset.graph_features import BOXES, GRAPH_ARRAYS, padded_rows
 from extractors.action_features import ActionVectors
 from extractors.base import Extractor, Sampling, extract_file
 from extractors.clip_features import GridNodes

@@ -5,7 +5,7 @@ import torch
 from caption_corpus import make_corpus
 from no_java import without_java
 
-import dataset.captioning
+import dataset.graph_features
 import graphs.captions
 import main
 from utility.caption_scores import CaptionScorer
@@ -18,7 +18,7 @@ def trained(tmp_path_factory):
     corpus = make_corpus(tmp_path_factory.mktemp("syn"), count=20)
     words = ["--model_name", f"{corpus.name}_GBased", "--do_train", "--data_root", str(corpus), "--tokenizer", "nltk"]
     words += ["--device", "cpu", "--batch_size", "18", "--captions_per_video", "3", "--epochs", "3", "--beam", "2"]
-    search, features = graphs.captions.search_both, dataset.captioning.GraphFeatures
+    search, features = graphs.captions.search_both, dataset.graph_features.GraphFeatures
 
     def run(*flags):
         beams, cached = set(), set()
@@ -35,7 +35,7 @@ def trained(tmp_path_factory):
         output = tmp_path_factory.mktemp("run")
         with pytest.MonkeyPatch.context() as patch, without_java():
             patch.setattr(graphs.captions, "search_both", watched)
-            patch.setattr(dataset.captioning, "GraphFeatures", Watched)
+            patch.setattr(dataset.graph_features, "GraphFeatures", Watched)
             patch.setattr(CaptionScorer, "score", lambda *_: {"CIDEr": 1.0, "BLEU_4": 1.0, "notes": []})
             assert main.main([*words, "--output_dir", str(output), *flags]) == 0
         last = load_checkpoint(output / "last")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dataset.captioning import GraphFeatures
+from dataset.graph_features import GraphFeatures
 from model.captioner import Captioner, Hypothesis, Memories, SearchResult, search_both
 from model.captioner.graph_convolution import SlotTransformerConv
 from model.captioner.slot_edges import expand_edges

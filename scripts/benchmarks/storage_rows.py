@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch_geometric.data import Data
 
-from dataset.captioning import GRAPH_ARRAYS, CaptionGraphs, CaptionLoader, GraphFeatures
+from dataset.captioning import CaptionGraphs, CaptionLoader
+from dataset.graph_features import GRAPH_ARRAYS, GraphFeatures
 from graphs.published_files import published_graph
 from graphs.published_pickle import write_graph_pickle
 from model.captioner.slot_edges import expand_edges

@@ -7,7 +7,8 @@ import torch
 from caption_corpus import make_corpus, video_name
 
 from dataset import READERS
-from dataset.captioning import CaptionGraphs, CaptionLoader, GraphFeatures, padded_rows
+from dataset.captioning import CaptionGraphs, CaptionLoader
+from dataset.graph_features import GraphFeatures, padded_rows
 from utility.distributed import Distributed
 from utility.feature_store import FeatureStore, FeatureWriter, feature_path
 from utility.vocabulary import PAD, Vocabulary

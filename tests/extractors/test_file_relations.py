@@ -8,8 +8,8 @@ import pytest
 from test_in_memory import COLORS, clip, make_action_network, make_backbone
 
 import main
-from dataset.captioning import padded_rows
 from dataset.corpus import Corpus
+from dataset.graph_features import padded_rows
 from dataset.seen_videos import overlap_notes
 from extractors import extract
 from extractors.in_memory import FileCaptioner

@@ -13,7 +13,7 @@ from torchvision.models.detection import fasterrcnn_resnet50_fpn
 from torchvision.ops import box_iou
 
 import main
-from dataset.captioning import padded_rows
+from dataset.graph_features import padded_rows
 from extractors import extract, i3d_feature_extractor, object_node_theta_1_feature_extractor, runner
 from extractors.base import Sampling, extract_file
 from extractors.in_memory import FileCaptioner

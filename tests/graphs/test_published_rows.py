@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from graph_examples import GRAPHS, P, S, run
 
-from dataset.captioning import GraphFeatures
+from dataset.graph_features import GraphFeatures
 from dataset.msvd import read_msvd
 from graphs.published_import import import_files
 from graphs.published_pickle import PublishedFileError
