@@ -18,19 +18,22 @@ FEATURES = {
 # The rates with which STOP and TempMe are trained for retrieval.
 TUNE_RATES = {"prompts": 1e-3, "lora": 6e-4}
 PUBLISHED = {"model_size": "published", "captions_per_video": 1, "lr": 1e-4, "min_count": 3}
-# Published: 32 per process times the accumulation of one process; other corpora start with a small network.
+SMALL = {
+    "model_size": "small",
+    "captions_per_video": 1,
+    "lr": 1e-3,
+    "min_count": 1,
+    "epochs": 20,
+    "batch_size": 80,
+    "micro_batch_size": None,
+}
+# Published: 32 per process times the accumulation of one process; other corpora start with a small network. A clip of
+# MiniMotion has five captions, so that a step encodes each of its clips once for all of them.
 DEFAULTS = {
     "msvd": PUBLISHED | {"epochs": 30, "batch_size": 64, "micro_batch_size": 32},
     "msrvtt": PUBLISHED | {"epochs": 25, "batch_size": 128, "micro_batch_size": 32},
-    "other": {
-        "model_size": "small",
-        "captions_per_video": 5,
-        "lr": 1e-3,
-        "min_count": 1,
-        "epochs": 20,
-        "batch_size": 80,
-        "micro_batch_size": None,
-    },
+    "minimotion": SMALL | {"captions_per_video": 5},
+    "other": SMALL,
 }
 
 
@@ -86,7 +89,7 @@ class CaptionerArguments:
     epochs: int | None = flag(None, "MSVD 30, MSR-VTT 25, else 20")
     batch_size: int | None = flag(None, "captions per optimiser step over all processes: MSVD 64, MSR-VTT 128, else 80")
     micro_batch_size: int | None = flag(None, "captions per forward pass and process: MSVD and MSR-VTT 32")
-    captions_per_video: int | None = flag(None, "captions trained per encoded video: MSVD and MSR-VTT 1, else 5")
+    captions_per_video: int | None = flag(None, "captions trained per encoded video: MiniMotion 5, else 1")
     lr: float | None = flag(None, "largest learning rate: MSVD and MSR-VTT 1e-4, else 1e-3")
     weight_decay: float = flag(5e-6, "of all weights but biases and norms")
     warmup: float = flag(0.1, "share of the steps in which the rate rises")

@@ -107,6 +107,7 @@ def test_published_settings_are_defaults_of_their_corpora():
     own = CaptionerArguments(model_name="x", do_train=True, batch_size=16, lr=0.5)
     assert (with_defaults(own, "MSVD").batch_size, with_defaults(own, "MSVD").lr) == (16, 0.5)
     assert with_defaults(own, "holiday").model_size == "small"
+    assert [with_defaults(own, name).captions_per_video for name in ("holiday", "MiniMotion")] == [1, 5]
 
 
 def test_datatype_hands_over_to_the_retrieval_trainers(monkeypatch):
