@@ -61,7 +61,7 @@ def caption(args: CaptionerArguments, dry_run: bool, dist: Any) -> int:
     places = {"backbone": args.backbone, "detector": args.detector, "action_network": args.action_network}
     captioner = FileCaptioner(
         args.checkpoint, places, str(dist.device), args.beam, args.max_words, args.length_penalty, args.search,
-        args.compat, args.n_best,
+        args.compat, args.n_best, args.r2l_hypotheses,
     )  # fmt: skip
     return caption_files(captioner, args.caption, args.json, Path(args.output_dir) if args.output_dir else None, dist)
 
@@ -180,7 +180,8 @@ class Session:
         from graphs.captions import searcher
 
         args = self.args
-        return searcher(model, args.beam, self.max_words, args.length_penalty, args.search, args.n_best)
+        numbers = (args.beam, self.max_words, args.length_penalty, args.search, args.n_best, args.r2l_hypotheses)
+        return searcher(model, *numbers)
 
     def test(self, model: Any, notes: list[str]) -> None:
         """Caption a split; captions and scores, with `notes` beside them, go to the output folder."""
@@ -198,7 +199,7 @@ class Session:
             self.searcher(model), features, features.ids, self.vocabulary, self.dist, args.batch_size_val
         )
         said = {name: records[0]["caption"] for name, records in found.items()}
-        search = describe(model.config.compat, args.beam, args.length_penalty, args.search)
+        search = describe(model.config.compat, args.beam, args.length_penalty, args.search, args.r2l_hypotheses)
         references = {k: v for k, v in self.corpus.references(split).items() if k in said}
         if not self.dist.is_main:
             return

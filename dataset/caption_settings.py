@@ -111,6 +111,9 @@ class CaptionerArguments:
     n_best: int = flag(
         1, "captions per video in the printed JSON of --caption and in SPLIT_n_best.json, with scores; at most --beam"
     )
+    r2l_hypotheses: int = flag(
+        1, "right-to-left captions that the left-to-right search of test and --caption attends to; at most --beam"
+    )
     batch_size_val: int = flag(32, "videos captioned at a time in validation and test")
     length_penalty: float = flag(0.0, "a in log-probability / length ** a")
     search: Literal["sound", "reference"] = flag("sound", "reference: the published search, token for token")
@@ -134,11 +137,12 @@ class CaptionerArguments:
             raise ValueError("--do_eval needs --checkpoint DIR or --model_name")
         if min(self.beam, self.val_beam) < 1:
             raise ValueError(f"--beam {self.beam} and --val_beam {self.val_beam} must be 1 or more")
-        if not 1 <= self.n_best <= self.beam:
-            raise ValueError(
-                f"--n_best {self.n_best} of --beam {self.beam}: a search keeps as many captions as its beam is wide, "
-                "so --n_best must be from 1 to that; a wider --beam finds more"
-            )
+        for name in ("n_best", "r2l_hypotheses"):
+            if not 1 <= getattr(self, name) <= self.beam:
+                raise ValueError(
+                    f"--{name} {getattr(self, name)} of --beam {self.beam}: a search keeps as many captions as its "
+                    f"beam is wide, so --{name} must be from 1 to that; a wider --beam finds more"
+                )
         if self.batch_size_val < 1:
             raise ValueError(f"--batch_size_val {self.batch_size_val} must be 1 or more")
         if self.tune_batch_size < 1 or (self.tune_lr or 0) < 0 or self.num_workers < 0:

@@ -77,8 +77,8 @@ class FileCaptioner:
         checkpoint: a captioner, as `pretrained.captioners.load_captioner` takes it.
         places: where networks are now, by kind (backbone, detector, action_network); else as the checkpoint says (a
             published one does not).
-        beam, max_words, length_penalty, search, n_best: as in `graphs.captions.searcher`; max_words as in training by
-            default.
+        beam, max_words, length_penalty, search, n_best, r2l_hypotheses: as in `graphs.captions.searcher`; max_words as
+            in training by default.
         compat: published behaviours of the network, beside those of the training.
 
     Raises:
@@ -97,6 +97,7 @@ class FileCaptioner:
         search: str = "sound",
         compat: Sequence[str] = (),
         n_best: int = 1,
+        r2l_hypotheses: int = 1,
     ):
         self.device = choose_device(device)
         stored = load_captioner(checkpoint)
@@ -123,7 +124,7 @@ class FileCaptioner:
         load_tensors(self.model, stored.tensors, str(checkpoint))
         self.n_best = n_best
         longest = max_words or stored.config["max_words"]
-        self._search = searcher(self.model, beam, longest, length_penalty, search, n_best)
+        self._search = searcher(self.model, beam, longest, length_penalty, search, n_best, r2l_hypotheses)
 
     def caption(self, path: Path | str) -> FileCaption:
         """The caption of a video file, or why it has none.

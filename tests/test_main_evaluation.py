@@ -73,12 +73,26 @@ def test_the_n_best_captions_go_to_a_file_of_their_own(corpus, trained, tmp_path
             assert record["score"] == pytest.approx(record["log_probability"] / length**0.5, rel=1e-5)
 
 
+def test_several_right_to_left_captions_may_be_attended_to(corpus, trained, tmp_path, capsys):
+    words = evaluation(corpus, tmp_path, "--checkpoint", trained, "--beam", 3, "--n_best", 2)
+    totals = {}
+    for number in (1, 3):
+        assert main.main([*words, "--r2l_hypotheses", str(number)]) == 0
+        totals[number] = [r[0]["log_probability"] for r in read(tmp_path / "test_n_best.json")["captions"].values()]
+        assert read(tmp_path / "test_scores.json")["search"]["r2l_memory"].startswith({1: "best", 3: "3 best"}[number])
+    assert totals[1] != totals[3]
+    for more in (("--search", "reference"), ("--compat", "beam"), ("--compat", "r2l_memory")):
+        assert main.main([*words, "--r2l_hypotheses", "3", *more]) == 2
+        assert "--r2l_hypotheses is for the sound search" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("beam", ["2", "5"])
-def test_more_captions_than_the_beam_keeps_are_refused(capsys, beam):
+@pytest.mark.parametrize("name", ["n_best", "r2l_hypotheses"])
+def test_more_captions_than_the_beam_keeps_are_refused(capsys, beam, name):
     with pytest.raises(SystemExit) as error:
-        main.main(["--do_eval", "--checkpoint", "run", "--beam", beam, "--n_best", "6"])
+        main.main(["--do_eval", "--checkpoint", "run", "--beam", beam, f"--{name}", "6"])
     assert error.value.code == 2
-    assert f"--n_best 6 of --beam {beam}: a search keeps as many captions as its beam" in capsys.readouterr().err
+    assert f"--{name} 6 of --beam {beam}: a search keeps as many captions as its beam" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main.main(["--do_eval", "--checkpoint", "run", "--batch_size_val", "0"])
     assert "--batch_size_val 0 must be 1 or more" in capsys.readouterr().err
