@@ -88,11 +88,13 @@ class RowFiles:
         return np.asarray(place, np.float32)
 
     def _usual_width(self) -> int:
-        arrays = (place for place in self._place.values() if isinstance(place, h5py.Dataset))
-        widths = Counter(place.shape[1] for place in arrays if place.ndim == 2 and place.size)
-        if not widths:
-            raise PublishedFileError("no video has rows in these files")
-        return widths.most_common(1)[0][0]
+        arrays = [place for place in self._place.values() if isinstance(place, h5py.Dataset)]
+        arrays = [place for place in arrays if place.ndim == 2 and place.size]
+        for width, _ in Counter(place.shape[1] for place in arrays).most_common():
+            # Rows of zeros are no rows, and may have any width.
+            if any(np.any(place[()]) for place in arrays if place.shape[1] == width):
+                return width
+        raise PublishedFileError("no video has rows in these files")
 
     def _check(self, video: str) -> None:
         place = self._place[video]

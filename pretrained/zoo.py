@@ -221,7 +221,7 @@ def get(record: Record, folder: Path = FOLDER) -> Path:
     """Downloads the file of a record unless a good one is there.
 
     Raises:
-        ConnectionError: it cannot be fetched; the message has address and place.
+        ConnectionError: it cannot be fetched; the message has address, place, and all else that is known.
         ValueError: what was fetched is not the recorded file.
     """
     path = folder / record.file
@@ -238,7 +238,7 @@ def get(record: Record, folder: Path = FOLDER) -> Path:
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise ConnectionError(
             f"{record.url} cannot be reached ({error}). Fetch that file on another machine and put it at "
-            f"{_shown(folder)}/{record.file}, then run: python -m pretrained.zoo check"
+            f"{_shown(folder)}/{record.file}, then run: python -m pretrained.zoo check\n{description(record, folder)}"
         ) from error
     finally:
         temporary.unlink(missing_ok=True)

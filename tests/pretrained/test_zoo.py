@@ -69,7 +69,9 @@ def test_without_a_network_the_address_and_the_place_are_told(record, folder, tm
     (tmp_path / "source.bin").unlink()
     with pytest.raises(ConnectionError) as error:
         zoo.get(record, folder)
-    assert record.url in str(error.value) and f"{folder}/made.bin" in str(error.value)
+    message = str(error.value)
+    assert f"put it at {folder}/made.bin" in message
+    assert all(word in message for word in (record.url, "7 bytes", record.sha256, record.licence))
     assert list(folder.iterdir()) == []
 
 
