@@ -82,7 +82,15 @@ class Session:
         self.absent: dict[str, int] = {}  # videos without features, by split
         if not args.do_train:
             place = args.checkpoint or Path(args.output_dir or f"results/{args.model_name}") / "best"
-            self.stored = load_captioner(place)
+            try:
+                self.stored = load_captioner(place)
+            except FileNotFoundError as error:
+                if args.checkpoint:
+                    raise
+                raise FileNotFoundError(
+                    f"{error}; without --checkpoint the best of the output folder is scored: name another one, or train "
+                    "it first with --do_train"
+                ) from error
             args = replace(args, model_name=args.model_name or self.stored.config["model_name"])
             if args.model_name is None:
                 raise ValueError(f"{place} does not say what it captions: give --model_name CORPUS_FEATURES too")

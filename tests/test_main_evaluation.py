@@ -48,7 +48,7 @@ def test_without_a_checkpoint_the_best_of_the_output_folder_is_scored(corpus, tr
     assert main.main(evaluation(corpus, tmp_path / "none", "--model_name", name)) == 2
     message = capsys.readouterr().err
     assert f"{tmp_path / 'none/best'} is not a checkpoint: there is no such folder" in message
-    assert "--checkpoint" in message and "Traceback" not in message
+    assert "without --checkpoint the best of the output folder is scored" in message and "Traceback" not in message
     with pytest.raises(SystemExit):
         main.main(["--do_eval", "--data_root", str(corpus)])
     assert "--do_eval needs --checkpoint DIR or --model_name" in capsys.readouterr().err
