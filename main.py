@@ -88,7 +88,7 @@ class Session:
                 if args.checkpoint:
                     raise
                 raise FileNotFoundError(
-                    f"{error}; without --checkpoint the best of the output folder is scored: name another one, or train "
+                    f"{error}; without --checkpoint the best of the output folder is scored: name another, or train "
                     "it first with --do_train"
                 ) from error
             args = replace(args, model_name=args.model_name or self.stored.config["model_name"])
