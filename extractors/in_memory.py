@@ -107,7 +107,9 @@ class FileCaptioner:
         features = stored.config["features"] or _published_features(config)
         self._settings = {part: features["settings"][part] for part in ("nodes", "actions")}
         if "objects" in features.get("others", {}):
-            self._settings["objects"] = features["others"]["objects"]["nodes"]
+            self._settings["objects"] = features["others"]["objects"].get("nodes", {})
+        for settings in self._settings.values():
+            _refuse_foreign(settings)
         self.sampling = Sampling.recorded(self._settings["nodes"])
         self._networks: dict[tuple[str, str], Any] = {}
         self._places = {kind: place for kind, place in (places or {}).items() if place}
@@ -174,12 +176,7 @@ class FileCaptioner:
 
     def _extractor(self, settings: dict[str, Any]) -> Extractor:
         """What makes the features that these settings describe."""
-        stage = settings.get("stage")
-        if stage not in ("actions", "grid_nodes", "object_nodes"):
-            raise ValueError(
-                f"The captioner was trained on {stage or 'imported features'}, which cannot be made from a single "
-                "file; it needs grid nodes (GBased) or object nodes (OBased)"
-            )
+        stage = settings["stage"]
         precision = recorded_precision(settings["precision"], self.device)
         if stage == "actions":
             statistics = "clip" if settings["i3d_bn"] == "clip_statistics" else "running"
@@ -238,6 +235,15 @@ class FileCaptioner:
             if changed:
                 listed = "; ".join(f"{key} was {was.get(key)!r}, is {now.get(key)!r}" for key in changed)
                 raise ValueError(f"The captioner was trained on {part} that this version makes otherwise: {listed}")
+
+
+def _refuse_foreign(settings: Mapping[str, Any]) -> None:
+    stage = settings.get("stage")
+    if stage not in ("actions", "grid_nodes", "object_nodes"):
+        raise ValueError(
+            f"The captioner was trained on {stage or 'imported features'}, which cannot be made from a single file: it "
+            "needs grid nodes (GBased) or object nodes (OBased) of the extractors. Score a split with --do_eval"
+        )
 
 
 def _published_features(config: CaptionerConfig) -> dict[str, Any]:

@@ -194,6 +194,20 @@ def test_another_network_is_refused_by_name(trained, tmp_path, capsys):
     assert "trained with the backbone tiny0" in message and "this is tiny1" in message and "--backbone PATH" in message
 
 
+@pytest.mark.parametrize("imported", ["nodes", "objects"])
+def test_features_of_published_files_cannot_be_made_from_a_file(trained, tmp_path, capsys, imported):
+    shutil.copytree(trained / "run/best", tmp_path / "best")
+    config = json.loads((tmp_path / "best/config.json").read_text())
+    source = {"imported": ["films_GBased_train.pickle"], "slots": 4}
+    if imported == "nodes":
+        config["features"]["settings"] |= {"nodes": source, "actions": source}
+    else:
+        config["features"]["others"] = {"objects": source}
+    (tmp_path / "best/config.json").write_text(json.dumps(config))
+    assert main.main(["--caption", "a.mp4", "--checkpoint", str(tmp_path / "best"), "--device", "cpu"]) == 2
+    assert "trained on imported features, which cannot be made from a single file" in capsys.readouterr().err
+
+
 def test_a_network_that_is_gone_is_asked_for_by_flag(trained, tmp_path, capsys):
     shutil.copytree(trained / "run/best", tmp_path / "best")
     config = json.loads((tmp_path / "best/config.json").read_text())
