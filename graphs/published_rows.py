@@ -140,6 +140,8 @@ def read_objects(
                 )
             own, box = rows[video], places[video]
             if len(own) != len(box):
+                own, box = without_padding(own), without_padding(box)
+            if len(own) != len(box):
                 raise PublishedFileError(f"{video!r}: {len(own)} objects in {OBJECTS}, but {len(box)} boxes in {BOXES}")
             yield video, {"objects": without_padding(np.concatenate([box, own], axis=1))}
 

@@ -57,15 +57,16 @@ def test_videos_without_rows_have_the_width_of_the_others(tmp_path, nothing):
 
 
 def test_an_object_row_is_the_box_then_the_feature(tmp_path):
-    boxes = {"a": np.array([[0, 0, 0, 0], [3, 1, 9, 8]]), "b": np.zeros(0)}
-    features = {"a": drawn(3, 2, WIDE), "b": np.zeros((0, WIDE))}
+    boxes = {"a": np.array([[0, 0, 0, 0], [3, 1, 9, 8]]), "b": np.zeros(0), "c": np.zeros((20, 4))}
+    features = {"a": drawn(3, 2, WIDE), "b": np.zeros((0, WIDE)), "c": np.zeros((20, 1024))}
     for kind, rows in (("OFeat", features), ("BFeat", boxes)):
         with h5py.File(tmp_path / f"x_{kind}_train.hdf5", "w") as file:
             for name, value in rows.items():
                 file[name] = value
     back = dict(read_objects([tmp_path / "x_OFeat_train.hdf5"], [tmp_path / "x_BFeat_train.hdf5"]))
     np.testing.assert_array_equal(back["a"]["objects"], np.concatenate([boxes["a"], features["a"]], axis=1))
-    assert back["b"]["objects"].shape == (0, 4 + WIDE) and back["a"]["objects"].dtype == np.float32
+    assert back["b"]["objects"].shape == back["c"]["objects"].shape == (0, 4 + WIDE)
+    assert back["a"]["objects"].dtype == np.float32
 
 
 @pytest.mark.parametrize(
