@@ -83,7 +83,7 @@ def test_ctrl_c_saves_after_the_step_and_the_run_continues_to_the_same_parameter
 @pytest.mark.parametrize(("moment", "call"), [("scores of an epoch", 1), ("scores of the test split", 3)])
 def test_ctrl_c_while_captions_are_made(corpus, whole, tmp_path, capsys, moment, call):
     disturbed = words(corpus, tmp_path, "--save_steps", "1", "--dropout", "0.1")
-    with hardships.ctrl_c_in("utility.caption_evaluation.caption_videos", call):
+    with hardships.ctrl_c_in("utility.caption_evaluation.shared_out", call):
         assert main.main(disturbed) == 130
     assert "stopped" in capsys.readouterr().err
     assert main.main([*disturbed, "--resume"]) == 0
@@ -93,7 +93,7 @@ def test_ctrl_c_while_captions_are_made(corpus, whole, tmp_path, capsys, moment,
 def test_ctrl_c_while_a_checkpoint_is_scored(corpus, short, tmp_path, capsys):
     score = ["--do_eval", "--checkpoint", str(short / "best"), "--data_root", str(corpus), *FLAGS[:4]]
     score += ["--output_dir", str(tmp_path / "scores")]
-    with hardships.ctrl_c_in("utility.caption_evaluation.caption_videos"):
+    with hardships.ctrl_c_in("utility.caption_evaluation.shared_out"):
         assert main.main(score) == 130
     assert "stopped" in capsys.readouterr().err and not list(tmp_path.rglob("*.json"))
     assert main.main(score) == 0

@@ -53,7 +53,7 @@ def caption_videos(
     Raises:
         OutOfDeviceMemory: for `batch_size` videos at a time.
     """
-    return _shared_out(decode, vocabulary.decode, features, ids, dist or Distributed(), batch_size)
+    return shared_out(decode, vocabulary.decode, features, ids, dist or Distributed(), batch_size)
 
 
 def best_captions(
@@ -69,7 +69,7 @@ def best_captions(
     Args:
         find: batch of features -> hypotheses of each video, best first.
     """
-    return _shared_out(
+    return shared_out(
         find, lambda found: caption_records(found, vocabulary), features, ids, dist or Distributed(), batch_size
     )
 
@@ -81,7 +81,7 @@ def caption_records(found: Sequence[Hypothesis], vocabulary: Vocabulary) -> list
     ]
 
 
-def _shared_out(
+def shared_out(
     search: Callable[[Any], Sequence[T]],
     read: Callable[[T], U],
     features: Features,
